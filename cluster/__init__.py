@@ -1,0 +1,1 @@
+"""Where work is placed, retried and driven: Ray, and the commands that use it."""

@@ -1,0 +1,110 @@
+"""The aggregator of a simulated federation: `stillhouse serve` as a process of its own on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..platform.aggregator.client import Endpoint
+from ..platform.aggregator.tokens import make_tokens
+from ..platform.errors import RunFailed, StillhouseError, TimedOut, Unreachable
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+SILO_HOST = "simulation"
+ANALYST = "analyst"
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Who votes on what: the data set's name in the ledger, the ensemble's identity, the roster, the rules."""
+
+    dataset: str
+    ensemble: str
+    silos: Sequence[str]
+    classes: int
+    quorum: int
+    deadline_seconds: float
+    ledger_url: str
+    high_water: str | None = None
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started aggregator: where silos and where the analyst reach it."""
+
+    silos: Endpoint
+    analyst: Endpoint
+    pid: int
+
+
+@contextmanager
+def aggregator_process(federation: Federation, folder: Path) -> Iterator[Running]:
+    """Start the aggregator on a free loopback port, hand out endpoints, and end it by its process id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens, ready, log = folder / "tokens.json", folder / "ready.json", folder / "aggregator.log"
+    secrets = make_tokens(tokens, silos={SILO_HOST: list(federation.silos)}, analysts=[ANALYST])
+    roster = folder / "roster.txt"
+    roster.write_text("\n".join(federation.silos) + "\n", encoding="utf-8")
+    ready.unlink(missing_ok=True)
+    command = [
+        sys.executable, "-m", "stillhouse", "serve",
+        "--address", "127.0.0.1:0",
+        "--dataset", federation.dataset,
+        "--ensemble", federation.ensemble,
+        "--roster", str(roster),
+        "--classes", str(federation.classes),
+        "--quorum", str(federation.quorum),
+        "--deadline", str(federation.deadline_seconds),
+        "--ledger", federation.ledger_url,
+        "--tokens", str(tokens),
+        "--ready-file", str(ready),
+    ]  # fmt: skip
+    if federation.high_water:
+        command += ["--high-water", federation.high_water]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment())
+    try:
+        address = _wait_ready(process, ready, log)
+        yield Running(Endpoint(address, secrets[SILO_HOST]), Endpoint(address, secrets[ANALYST]), process.pid)
+    finally:
+        _stop(process)
+
+
+def _environment() -> dict[str, str]:
+    # One thread is enough for counting votes; the cores belong to the teachers.
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if ready.exists():
+            return str(json.loads(ready.read_text(encoding="utf-8"))["address"])
+        if process.poll() is not None:
+            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise _refused(process.returncode, lines[-1] if lines else "it said nothing", log)
+        time.sleep(0.05)
+    raise TimedOut(f"the aggregator did not start within {START_SECONDS:.0f} s", mend=f"look into {log}")
+
+
+def _refused(code: int, last_line: str, log: Path) -> StillhouseError:
+    kinds = {kind.exit_code: kind for kind in (RunFailed, Unreachable, TimedOut)}
+    return kinds.get(code, RunFailed)("the aggregator refused to start", why=last_line.removeprefix("error: "), mend=f"look into {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

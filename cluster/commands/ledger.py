@@ -1,0 +1,93 @@
+"""`stillhouse ledger show|verify|grant`: what was spent on which data set, is the record intact, what may be spent."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ...platform.errors import BadInput, LedgerDoubt
+from ...platform.ledger.ledger import Ledger
+from ...platform.privacy.budget import BudgetKind
+
+DEFAULT_URL = "sqlite:///runs/ledger.db"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("action", choices=["show", "verify", "grant"])
+    parser.add_argument("dataset", nargs="?", help="the data set (needed for grant; show: only this one)")
+    parser.add_argument("--ledger", default=DEFAULT_URL, help=f"database URL or SQLite file (default {DEFAULT_URL})")
+    parser.add_argument("--high-water", type=Path, help="the ledger's high-water mark, if not beside the database")
+    parser.add_argument("--epsilon", type=float, help="grant: the cap")
+    parser.add_argument("--delta", type=float, help="grant: the delta the cap is for")
+    parser.add_argument("--kind", choices=[k.value for k in BudgetKind], default="gaussian", help="grant: how spending is summed")
+    parser.add_argument("--orders", type=float, nargs="*", default=[], help="grant --kind rdp: the Renyi orders, fixed for good")
+    parser.add_argument("--by", help="grant: who grants")
+
+
+def ledger_url(text: str) -> str:
+    """Return a database URL; a plain path means SQLite.
+
+    >>> ledger_url("budget.db")
+    'sqlite:///budget.db'
+    """
+    return text if "://" in text else f"sqlite:///{text}"
+
+
+def execute(options: argparse.Namespace) -> dict[str, Any]:
+    """Show, verify or grant."""
+    ledger = Ledger(ledger_url(options.ledger), high_water=options.high_water, create=options.action == "grant")
+    try:
+        return {"show": _show, "verify": _verify, "grant": _grant}[options.action](ledger, options)
+    finally:
+        ledger.close()
+
+
+def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
+    names = [options.dataset] if options.dataset else ledger.datasets()
+    budgets = [ledger.budget(name) for name in names]
+    if not options.json:
+        console = Console()
+        table = Table(title="Privacy budgets")
+        for column in ("data set", "spent epsilon", "cap epsilon", "delta", "neighbouring relation", "summed as", "entries"):
+            table.add_column(column)
+        for b in budgets:
+            table.add_row(b.dataset, f"{b.spent_epsilon:.4g}", f"{b.epsilon:g}", f"{b.delta:g}", b.neighbouring, b.kind.value, str(b.entries))
+        console.print(table)
+        entries = Table(title="Entries")
+        for column in ("no.", "data set", "what", "purpose", "run", "cost", "hash"):
+            entries.add_column(column)
+        for e in ledger.entries(options.dataset):
+            entries.add_row(str(e.seq), e.dataset, e.what, e.purpose, e.run, e.cost_text, e.hash[:12])
+        console.print(entries)
+    return {
+        "budgets": [b.to_json() for b in budgets],
+        "entries": [e.to_json() for e in ledger.entries(options.dataset)],
+    }
+
+
+def _verify(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
+    found = ledger.verify()
+    if not found.ok:
+        raise LedgerDoubt("the ledger was altered or damaged", why="; ".join(found.problems), mend="compare it with a backup and its high-water mark; charge nothing until it is understood")
+    sequence, head = ledger.position()
+    print(f"intact: {found.entries} entries, head {head}", file=sys.stderr)
+    return {"ok": True, "entries": found.entries, "position": sequence, "head": head}
+
+
+def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
+    missing = [f"--{name}" for name in ("epsilon", "delta", "by") if getattr(options, name) is None]
+    if options.dataset is None:
+        missing.insert(0, "the data set's name")
+    if missing:
+        raise BadInput(f"grant needs {', '.join(missing)}", mend="stillhouse ledger grant NAME --epsilon 2 --delta 1e-5 --by OFFICER")
+    budget = ledger.grant(
+        options.dataset, epsilon=options.epsilon, delta=options.delta, kind=BudgetKind(options.kind), orders=tuple(options.orders), by=options.by
+    )
+    print(f"'{budget.dataset}' may spend epsilon {budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})", file=sys.stderr)
+    return budget.to_json()

@@ -1,0 +1,1 @@
+"""The schema of a run and how a configuration is composed and checked."""

@@ -1,0 +1,212 @@
+"""From overrides on the command line to a checked configuration.
+
+Hydra composes the YAML files; the schema then checks every leaf, so that all problems are reported at once. Hydra alone is not
+enough: `+privacy.foo=1` adds a key behind its back, and it stops at the first error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ...platform.errors import BadInput, ConfigError
+from . import choices
+from .schema import RunConfig
+
+CONFIG_DIR = Path(__file__).parents[2] / "configs"
+CHOSEN_SECTIONS = {
+    ("method",): ("_target_", choices.method_class),
+    ("privacy", "mechanism"): ("name", choices.mechanism_class),
+    ("silos", "teacher"): ("name", choices.teacher_class),
+}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A checked configuration: the typed tree, the objects its sections name, and the plain tree for the run folder."""
+
+    config: RunConfig
+    method: Any
+    mechanism: Any
+    teacher: Any
+    plain: dict[str, Any]
+    overrides: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that decides the result; where files lie and how many workers run is not part of it."""
+        kept = {k: v for k, v in self.plain.items() if k not in ("root", "name", "cluster")}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        name = self.config.name or f"{self.plain['method_name']}-{self.config.data.name}-{self.digest}"
+        return Path(self.config.root) / name
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the configuration groups and the names in each."""
+    return {
+        folder.name: sorted(f.stem for f in folder.glob("*.yaml"))
+        for folder in sorted(CONFIG_DIR.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+
+
+def compose(overrides: Sequence[str]) -> Resolved:
+    """Compose and check a run's configuration.
+
+    Raises:
+        ConfigError: listing every problem found.
+    """
+    accepted, problems = _accept(overrides)
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
+            plain = OmegaConf.to_container(hydra_compose("config", overrides=accepted), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([*problems, str(error).strip().splitlines()[0]]) from error
+    assert isinstance(plain, dict)
+    sections, section_problems = _check_chosen(plain)
+    config, tree_problems = _check_tree({k: v for k, v in plain.items()})
+    problems += section_problems + tree_problems
+    if problems:
+        raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` prints all that there are")
+    method, mechanism, teacher = sections
+    plain["method_name"] = str(plain["method"]["_target_"]).rpartition(".")[2].lower()
+    return Resolved(config, method, mechanism, teacher, plain, tuple(overrides))
+
+
+def _accept(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split overrides into what Hydra may compose and problems. Values are forced in, for the schema to judge them."""
+    accepted, problems, available = [], [], groups()
+    for line in overrides:
+        try:
+            override: Override = OverridesParser.create().parse_override(line)
+        except HydraException:
+            problems.append(f"cannot read '{line}': an override looks like key=value")
+            continue
+        key = override.key_or_group
+        if override.is_sweep_override():
+            problems.append(f"'{line}' gives several values: a run takes one")
+        elif key in available and not override.is_delete():
+            name = str(override.value())
+            if name in available[key]:
+                accepted.append(f"{key}={name}")
+            else:
+                known = ", ".join(available[key])
+                problems.append(f"{key}={name}: unknown{choices.nearest(name, available[key])} (there are: {known})")
+        elif override.is_delete():
+            problems.append(f"'{line}' deletes a key: keys of a run cannot be deleted, only set")
+        else:
+            accepted.append("++" + line.lstrip("+"))
+    return accepted, problems
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(tree, dict) and tree and path not in CHOSEN_SECTIONS:
+        for key, value in tree.items():
+            yield from _leaves(value, (*path, str(key)))
+    else:
+        yield path, tree
+
+
+def _set(schema: DictConfig, path: tuple[str, ...], value: Any) -> str | None:
+    """Set one leaf; return what is wrong with it, if anything."""
+    node: Any = schema
+    for depth, key in enumerate(path):
+        if not isinstance(node, DictConfig):
+            return f"{'.'.join(path)}: {'.'.join(path[:depth])} is a value, not a section"
+        # A free dictionary (no structured type behind it) takes any key.
+        known = [str(k) for k in node]
+        if key not in known and OmegaConf.is_struct(node):
+            return f"unknown key '{'.'.join(path)}'{choices.nearest(key, known)}"
+        if depth < len(path) - 1:
+            node = node[key]
+    try:
+        OmegaConf.update(schema, ".".join(path), value)
+    except OmegaConfBaseException as error:
+        return f"{'.'.join(path)}: {str(error).splitlines()[0]}"
+    return None
+
+
+def _fill(schema_of: Any, leaves: Iterator[tuple[tuple[str, ...], Any]]) -> tuple[DictConfig, list[str]]:
+    schema = OmegaConf.structured(schema_of)
+    OmegaConf.set_readonly(schema, False)
+    OmegaConf.set_struct(schema, True)
+    return schema, [p for path, value in leaves if (p := _set(schema, path, value))]
+
+
+def _check_tree(plain: dict[str, Any]) -> tuple[RunConfig, list[str]]:
+    free = [path for path in CHOSEN_SECTIONS]
+    leaves = ((path, value) for path, value in _leaves(plain) if path not in free)
+    schema, problems = _fill(RunConfig, leaves)
+    if problems:
+        return RunConfig(), problems
+    for path in free:
+        node: Any = plain
+        for key in path:
+            node = node.get(key, {})
+        OmegaConf.set_struct(OmegaConf.select(schema, ".".join(path)), False)
+        OmegaConf.update(schema, ".".join(path), node)
+    config = OmegaConf.to_object(schema)
+    assert isinstance(config, RunConfig)
+    return config, problems
+
+
+def _check_chosen(plain: dict[str, Any]) -> tuple[list[Any], list[str]]:
+    """Build the objects that the free sections name, or collect why that fails."""
+    built, problems = [], []
+    for path, (selector, find) in CHOSEN_SECTIONS.items():
+        node: Any = plain
+        for key in path:
+            node = node.get(key) or {}
+        where = ".".join(path)
+        if not isinstance(node, dict):
+            problems.append(f"{where} is a section with a '{selector}', not a value")
+            continue
+        try:
+            kind = find(node.get(selector))
+        except BadInput as error:
+            problems.append(str(error))
+            continue
+        values = {k: v for k, v in node.items() if k != selector}
+        found = _check_section(kind, values, where)
+        problems += found
+        if not found:
+            try:
+                schema, _ = _fill(kind, _leaves(values))
+                built.append(kind(**{f.name: _plain(schema[f.name]) for f in dataclasses.fields(kind) if f.init}))
+            except BadInput as error:
+                problems.append(f"{where}: {error}")
+    return built, problems
+
+
+def _check_section(kind: type[Any], values: dict[str, Any], where: str) -> list[str]:
+    _, problems = _fill(kind, _leaves(values))
+    missing = [
+        f"{where}.{f.name} is missing"
+        for f in dataclasses.fields(kind)
+        if f.init
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and f.name not in values
+    ]
+    return [p.replace("unknown key '", f"unknown key '{where}.").replace(": ", ": ", 1) for p in problems] + missing
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

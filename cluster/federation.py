@@ -1,0 +1,142 @@
+"""A federation simulated on one cluster: the private data are partitioned, each silo gets a folder of its own, actors train in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from ..platform.aggregator.client import Analyst, Answers, Endpoint
+from ..platform.data.images import ImageData
+from ..platform.data.partition import Manifest
+from ..platform.privacy.mechanisms import Mechanism
+from ..platform.silo.shard import write_shard
+from ..platform.silo.teachers import TeacherKind
+from ..platform.training.run import LocalRun
+from .aggregator import Federation, aggregator_process
+from .config.schema import Silos
+from .silos import Placement, SiloFleet, spread
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class RemoteEnsemble:
+    """An ensemble behind an aggregator. It holds an address, not a connection, so it can be sent to a training worker."""
+
+    endpoint: Endpoint
+    ensemble: str
+    wait_seconds: float
+
+    def ask(self, images: np.ndarray, mechanism: Mechanism, *, student: np.ndarray | None = None) -> Answers:
+        """Ask for labels of uint8 images (Q, c, h, w)."""
+        with Analyst(self.endpoint) as analyst:
+            return analyst.ask(images, mechanism, ensemble=self.ensemble, student=student, wait_seconds=self.wait_seconds)
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The silos of a simulated federation: their folders, and the name of the ensemble that they make."""
+
+    folders: tuple[Path, ...]
+    ensemble: str
+
+    @property
+    def names(self) -> list[str]:
+        """The silos' names."""
+        return [f.name for f in self.folders]
+
+
+def partition(private: ImageData, silos: Silos, kind: TeacherKind, *, seed: int, folder: Path) -> Roster:
+    """Write each silo's shard into a folder of its own and the manifest beside them; existing ones are kept.
+
+    The assignment depends on record numbers and the seed only, never on what a record holds.
+    """
+    manifest = Manifest.make(len(private), silos.teachers, key=f"stillhouse-partition-{private.name}-{seed}")
+    identity = json.dumps([private.name, private.content_hash(), manifest.hash, kind.to_json(), seed], sort_keys=True)
+    ensemble = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    home = folder / "silos"
+    width = len(str(silos.teachers - 1))
+    folders = tuple(home / f"silo-{i:0{width}d}" for i in range(silos.teachers))
+    if not (home / MANIFEST).exists():
+        for i, silo in enumerate(folders):
+            write_shard(silo, private.take(manifest.indices(i)))
+        (home / MANIFEST).write_text(json.dumps(manifest.to_json()), encoding="utf-8")
+    return Roster(folders, ensemble)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A running federation: what the method asks, and the actors behind it (for diagnostics)."""
+
+    ensemble: RemoteEnsemble
+    fleet: SiloFleet
+    trained: dict[str, int]
+
+
+@contextmanager
+def simulation(
+    roster: Roster,
+    kind: TeacherKind,
+    silos: Silos,
+    run: LocalRun,
+    *,
+    dataset: str,
+    classes: int,
+    ledger_url: str,
+    high_water: str | None,
+) -> Iterator[Simulation]:
+    """Start the aggregator and the silo actors, train, and end them all afterwards."""
+    federation = Federation(
+        dataset=dataset, ensemble=roster.ensemble, silos=roster.names, classes=classes,
+        quorum=silos.quorum or len(roster.names), deadline_seconds=silos.deadline_seconds,
+        ledger_url=ledger_url, high_water=high_water,
+    )  # fmt: skip
+    per_actor = silos.per_actor or spread(len(roster.folders), ray.cluster_resources().get("CPU", 1), silos.cpus_per_actor)
+    with aggregator_process(federation, run.folder / "aggregator") as running:
+        fleet = SiloFleet(
+            roster.folders, kind, seed=run.seed, endpoint=running.silos, per_actor=per_actor,
+            placement=Placement(silos.cpus_per_actor, silos.gpus_per_actor, silos.label),
+        )  # fmt: skip
+        try:
+            trained = _train(fleet, len(roster.folders), run)
+            wait = silos.deadline_seconds + 60
+            yield Simulation(RemoteEnsemble(running.analyst, roster.ensemble, wait), fleet, trained)
+        finally:
+            fleet.close()
+
+
+def _train(fleet: SiloFleet, teachers: int, run: LocalRun) -> dict[str, int]:
+    with run.progress(teachers, "training teachers") as bar:
+        ready = 0
+
+        def advance(now: int) -> None:
+            nonlocal ready
+            bar.advance(now - ready)
+            ready = now
+
+        trained = fleet.train(advance)
+        advance(teachers)
+    if trained["reused"]:
+        run.say(f"teachers: {trained['reused']} of {teachers} found trained in their folders")
+    return trained
+
+
+def vote_figures(votes: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Any]:
+    """Return figures of raw votes (N, Q) on labelled images: mean teacher, noiseless ensemble, share of the top vote.
+
+    They are computed from private votes without noise: for a simulation on public benchmark data only, never released.
+    """
+    counts = np.stack([(votes == k).sum(0) for k in range(classes)], axis=1)
+    return {
+        "mean_teacher": float((votes == labels).mean()),
+        "ensemble": float((counts.argmax(1) == labels).mean()),
+        "agreement": (counts.max(1) / len(votes)).tolist(),
+    }

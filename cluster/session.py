@@ -1,0 +1,159 @@
+"""A Ray session that leaves nothing behind: started for one command, or joined and left again.
+
+    with ray_session(num_cpus=2):
+        outcome = fit(method, data, folder=folder, seed=0, workers=2)
+
+Without an address a private cluster starts on this machine, with a token of its own in a folder of its own (Ray would
+otherwise write `~/.ray/auth_token`), without dashboard, and it ends with the block. With an address the session joins
+that cluster and leaves it running. Where the process is already connected, the block uses that connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from ..platform.errors import BadInput, Unreachable
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # From Ray 2.56 a worker with num_gpus=0 would see every GPU; this hides them from it.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_DEDUP_LOGS": "1",
+    # Under `uv run` Ray would build the environment again for every worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+
+
+@contextmanager
+def ray_session(
+    num_cpus: float | None = None,
+    address: str | None = None,
+    *,
+    num_gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
+    object_store_memory: int | None = None,
+    python_path: Sequence[Path | str] = (),
+    env_vars: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Be connected to Ray inside the block.
+
+    `python_path` is put in front of the workers' module search path, so that they can import what is not installed.
+    `num_cpus`, `num_gpus`, `resources`, `labels` and `object_store_memory` describe a private cluster and cannot be
+    given together with an address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    private = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "resources": dict(resources) if resources else None,
+        "labels": dict(labels) if labels else None,
+        "object_store_memory": object_store_memory,
+    }
+    private = {name: value for name, value in private.items() if value is not None}
+    if address is not None and private:
+        raise BadInput(
+            f"{', '.join(private)} cannot be set for the cluster at {address}",
+            why="they describe a cluster that is started here",
+            mend="leave out either them or the address",
+        )
+    environment = _worker_environment(python_path, env_vars or {})
+    if address is None:
+        with _private_cluster(private, environment):
+            yield
+    else:
+        with _joined(address, environment):
+            yield
+
+
+@contextmanager
+def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> Iterator[None]:
+    # Short on purpose: Unix sockets below it may have paths of 107 characters at most, and Ray adds about 65.
+    root = Path(tempfile.mkdtemp(prefix="sh-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    token = root / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    own = {**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    # RAY_AUTH_TOKEN would win over the path, RAY_ADDRESS would join another cluster.
+    with _environment({**own, **environment}, absent=("RAY_ADDRESS", "RAY_AUTH_TOKEN")):
+        try:
+            _forget_token()
+            _init(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(root, ignore_errors=True)
+    _forget_token()
+
+
+@contextmanager
+def _joined(address: str, environment: dict[str, str]) -> Iterator[None]:
+    with _environment(_QUIET):
+        _init(address=address, runtime_env={"env_vars": {**_QUIET, **environment}})
+        try:
+            yield
+        finally:
+            ray.shutdown()  # Ends the connection; a cluster that was not started here goes on.
+
+
+def _init(**options: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray announces its own changes of default at every start.
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            where = options.get("address", "this machine")
+            raise Unreachable(
+                f"Ray on {where} does not start or answer",
+                why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+                mend="check the address and RAY_AUTH_TOKEN, or run without an address to use a private cluster",
+            ) from error
+
+
+def _worker_environment(python_path: Sequence[Path | str], env_vars: Mapping[str, str]) -> dict[str, str]:
+    environment = dict(env_vars)
+    paths = [str(Path(path).resolve()) for path in python_path]
+    paths += [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if paths:
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
+
+
+@contextmanager
+def _environment(values: Mapping[str, str], *, absent: Sequence[str] = ()) -> Iterator[None]:
+    """Environment variables for the block; a private cluster's processes inherit them."""
+    before = {name: os.environ.get(name) for name in (*values, *absent)}
+    os.environ.update(values)
+    for name in absent:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _forget_token() -> None:
+    """Ray reads mode and token once per process; make it read them again (each session has its own token)."""
+    try:
+        from ray._raylet import AuthenticationTokenLoader, Config
+    except ImportError:  # Ray before it had tokens.
+        return
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()

@@ -1,0 +1,1 @@
+"""The methods: plain PyTorch on top of the platform."""

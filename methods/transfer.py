@@ -1,0 +1,63 @@
+"""What a method of knowledge transfer works on: public images, an ensemble that answers questions, and a set to be scored on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..platform.data.images import ImageData
+from ..platform.privacy.mechanisms import Mechanism
+
+
+class Answered(Protocol):
+    """What came back for Q questions."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels (Q,), -1 where there is none."""
+
+    @property
+    def statuses(self) -> Any:
+        """One word a question: answered, abstained, reinforced, budget."""
+
+    @property
+    def from_store(self) -> np.ndarray:
+        """(Q,) true where the answer had been paid for before."""
+
+    @property
+    def cost_nano_rho(self) -> int:
+        """What was charged for these questions now."""
+
+    @property
+    def spent_epsilon(self) -> float:
+        """What the data set has spent in all, at the budget's delta."""
+
+
+class Ensemble(Protocol):
+    """Teachers behind an aggregator: only noisy, charged answers come out."""
+
+    def ask(self, images: np.ndarray, mechanism: Mechanism, *, student: np.ndarray | None = None) -> Answered:
+        """Ask for labels of `images`, uint8 (Q, c, h, w). `student` holds the student's probabilities (Q, K), if the mechanism wants them."""
+
+
+@dataclass(frozen=True)
+class TransferData:
+    """A public unlabelled pool, an ensemble to ask, and a labelled set that is only scored on.
+
+    The pool comes without its labels, so that no method can look at them.
+    """
+
+    pool: np.ndarray
+    score: ImageData
+    ensemble: Ensemble
+    ensemble_id: str
+    mechanism: Mechanism
+    delta: float
+    protocol: str
+
+    @property
+    def classes(self) -> int:
+        """Number of classes K."""
+        return self.score.classes

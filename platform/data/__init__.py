@@ -1,0 +1,1 @@
+"""Data sets and the partition of private records into disjoint shards."""

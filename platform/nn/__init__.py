@@ -1,0 +1,1 @@
+"""Networks and fixed transforms that two or more methods share."""

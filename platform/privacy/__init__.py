@@ -1,0 +1,1 @@
+"""Mechanisms, accounting and auditing of differential privacy."""

@@ -1,0 +1,145 @@
+"""What may be said about the privacy of an artefact: one epsilon, its delta, its neighbours, and what it covers.
+
+An epsilon without its neighbouring relation and its coverage is no statement. If any step on the way to an artefact
+touched private data outside a charged mechanism, the total is infinite, whatever the charged part cost, and the reason
+stands beside it.
+
+>>> labels = PrivacyStatement.of_releases(2.0, 1e-5, releases=(), accounting="exact GDP, data-independent")
+>>> print(combine([labels, uncovered("the generator was trained on all private images without noise")]).line())
+epsilon = inf at delta = 1e-05 (replace one record; a record is in one shard, so one teacher's vote changes); \
+uncovered: the generator was trained on all private images without noise
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BadInput
+from .validate import non_negative
+
+REPLACE_ONE = "replace one record; a record is in one shard, so one teacher's vote changes"
+COVERED = "covered"
+UNCOVERED = "uncovered"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One thing that left: its name, its event as JSON, and the epsilon of that event alone."""
+
+    name: str
+    event_json: Mapping[str, Any]
+    epsilon_conversion: float
+
+
+@dataclass(frozen=True)
+class PrivacyStatement:
+    """Epsilon (infinity allowed) at delta, for these neighbours and this unit, with its coverage."""
+
+    epsilon: float
+    delta: float
+    neighbouring: str = REPLACE_ONE
+    unit: str = "record"
+    coverage: str = COVERED
+    reasons: tuple[str, ...] = ()
+    releases: tuple[Release, ...] = ()
+    accounting: str = ""
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.epsilon) or self.epsilon < 0:
+            raise BadInput("epsilon must be at least 0 (infinity allowed)")
+        non_negative(delta=self.delta)
+        if self.delta >= 1:
+            raise BadInput(f"delta must be below 1, not {self.delta!r}")
+        if self.coverage not in (COVERED, UNCOVERED):
+            raise BadInput(f"coverage is {COVERED!r} or {UNCOVERED!r}, not {self.coverage!r}")
+        if not self.neighbouring:
+            raise BadInput("an epsilon without its neighbouring relation says nothing")
+        if self.coverage == UNCOVERED and not (math.isinf(self.epsilon) and self.reasons):
+            raise BadInput("an uncovered artefact has epsilon infinity and a reason")
+
+    @classmethod
+    def of_releases(
+        cls, epsilon: float, delta: float, *, releases: Sequence[Release], accounting: str, unit: str = "record"
+    ) -> PrivacyStatement:
+        """A covered artefact."""
+        return cls(epsilon, delta, unit=unit, releases=tuple(releases), accounting=accounting)
+
+    def line(self) -> str:
+        """One line for people."""
+        total = "inf" if math.isinf(self.epsilon) else f"{self.epsilon:.4f}".rstrip("0").rstrip(".")
+        text = f"epsilon = {total} at delta = {self.delta:g} ({self.neighbouring}); {self.coverage}"
+        return f"{text}: {'; '.join(self.reasons)}" if self.reasons else text
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; infinity becomes the string "inf", which every JSON reader accepts."""
+        return {
+            "epsilon": "inf" if math.isinf(self.epsilon) else self.epsilon,
+            "delta": self.delta,
+            "neighbouring": self.neighbouring,
+            "unit": self.unit,
+            "coverage": self.coverage,
+            "reasons": list(self.reasons),
+            "releases": [
+                {"name": r.name, "event": dict(r.event_json), "epsilon": r.epsilon_conversion} for r in self.releases
+            ],
+            "accounting": self.accounting,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> PrivacyStatement:
+        """The statement that `to_json` described."""
+        try:
+            return cls(
+                epsilon=float(data["epsilon"]),
+                delta=data["delta"],
+                neighbouring=data["neighbouring"],
+                unit=data["unit"],
+                coverage=data["coverage"],
+                reasons=tuple(data["reasons"]),
+                releases=tuple(Release(r["name"], r["event"], r["epsilon"]) for r in data["releases"]),
+                accounting=data["accounting"],
+            )
+        except (KeyError, TypeError) as error:
+            raise BadInput("not a privacy statement", why=f"{type(error).__name__}: {error}") from None
+
+
+def public(reason: str = "made from public data only") -> PrivacyStatement:
+    """Nothing private was touched."""
+    return PrivacyStatement(0.0, 0.0, reasons=(reason,))
+
+
+def uncovered(reason: str) -> PrivacyStatement:
+    """Private data were touched outside a charged mechanism."""
+    return PrivacyStatement(math.inf, 0.0, coverage=UNCOVERED, reasons=(reason,))
+
+
+def combine(statements: Sequence[PrivacyStatement], *, accounting: str = "basic composition") -> PrivacyStatement:
+    """The whole path of an artefact: epsilons and deltas add up; one uncovered step makes the total infinite.
+
+    Releases that share one ledger are better stated once, from the ledger's joint total.
+    """
+    if not statements:
+        raise BadInput("nothing to combine")
+    relations = dict.fromkeys(s.neighbouring for s in statements)
+    units = dict.fromkeys(s.unit for s in statements)
+    if len(relations) > 1 or len(units) > 1:
+        raise BadInput(
+            "statements about different neighbours or units do not add up", why="; ".join((*relations, *units))
+        )
+    covered = all(s.coverage == COVERED for s in statements)
+    delta = math.fsum(s.delta for s in statements)
+    if delta >= 1:
+        raise BadInput("the deltas add up to 1 or more", why="such a statement promises nothing")
+    return PrivacyStatement(
+        epsilon=math.fsum(s.epsilon for s in statements),
+        delta=delta,
+        neighbouring=next(iter(relations)),
+        unit=next(iter(units)),
+        coverage=COVERED if covered else UNCOVERED,
+        reasons=tuple(dict.fromkeys(r for s in statements for r in s.reasons)),
+        releases=tuple(r for s in statements for r in s.releases),
+        accounting=statements[0].accounting if len(statements) == 1 else accounting,
+    )

@@ -1,0 +1,1 @@
+"""A data owner's side: its shard, its teacher, its votes."""

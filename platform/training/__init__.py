@@ -1,0 +1,1 @@
+"""What every method runs on: the loop, the run, its stages, checkpoints and outcome."""
