@@ -8,24 +8,33 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..methods.transfer import TransferData
+import numpy as np
+
+from ..methods.transfer import LABELS, TransferData
 from ..platform.data.images import ImageData
 from ..platform.errors import BadInput
+from ..platform.privacy import rdp
+from ..platform.privacy.accounting import PATE_ORDERS, rdp_epsilon
+from ..platform.privacy.mechanisms import ConfidentGNMax, GNMax, LNMax, Mechanism
 from ..platform.training.run import LocalRun
 from ..platform.training.stages import MISSING
-from .federation import Simulation, vote_figures
+from .federation import Simulation
 
 STAGE = "diagnostics"
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Accuracies on the score set, and for each of its images the share of teachers behind the top vote."""
+    """Accuracies on the score set; per image the share of teachers behind the top vote; the data-dependent epsilon.
+
+    `data_dependent` is None for a mechanism that has no such bound here.
+    """
 
     mean_teacher: float
     ensemble: float
     nonprivate: float
     agreement: tuple[float, ...]
+    data_dependent: float | None
 
     @classmethod
     def kept(cls, run: LocalRun) -> bool:
@@ -39,8 +48,40 @@ def diagnose(method: Any, data: TransferData, private: ImageData, run: LocalRun,
     def compute() -> dict[str, Any]:
         if simulated is None:
             raise BadInput("there are no silos to look at", mend="remove the run folder and start again")
-        figures = vote_figures(simulated.fleet.vote(data.score.images), data.score.labels, data.classes)
-        return asdict(Diagnostics(nonprivate=method.nonprivate(data, private, run), **figures))
+        votes = simulated.fleet.vote(data.score.images)
+        counts = histograms(votes, data.classes)
+        bought = run.find_stage(LABELS, method.question(data))
+        asked = histograms(simulated.fleet.vote(data.pool[bought["indices"]]), data.classes)
+        figures = Diagnostics(
+            mean_teacher=float((votes == data.score.labels).mean()),
+            ensemble=float((counts.argmax(1) == data.score.labels).mean()),
+            nonprivate=method.nonprivate(data, private, run),
+            agreement=tuple((counts.max(1) / len(votes)).tolist()),
+            data_dependent=data_dependent_epsilon(data.mechanism, asked, bought["labels"] >= 0, data.delta),
+        )
+        return asdict(figures)
 
     kept = run.stage(STAGE, compute, None)
-    return Diagnostics(kept["mean_teacher"], kept["ensemble"], kept["nonprivate"], tuple(kept["agreement"]))
+    return Diagnostics(**{**kept, "agreement": tuple(kept["agreement"])})
+
+
+def histograms(votes: np.ndarray, classes: int) -> np.ndarray:
+    """Count votes (N, Q) into histograms (Q, K)."""
+    return np.stack([(votes == k).sum(0) for k in range(classes)], axis=1)
+
+
+def data_dependent_epsilon(mechanism: Mechanism, counts: np.ndarray, answered: np.ndarray, delta: float) -> float | None:
+    """Return the epsilon of Theorem 6 for the realised queries. It is a function of the votes: private, for study only."""
+    orders = PATE_ORDERS
+    if isinstance(mechanism, ConfidentGNMax):
+        curve = rdp.confident_gnmax(
+            counts, threshold_at=mechanism.threshold, sigma1=mechanism.sigma1, sigma2=mechanism.sigma2,
+            orders=orders, answered=answered,
+        )  # fmt: skip
+    elif isinstance(mechanism, GNMax):
+        curve = rdp.gnmax(counts[answered], mechanism.sigma, orders).sum(0)
+    elif isinstance(mechanism, LNMax):
+        curve = rdp.lnmax(counts[answered], mechanism.scale, orders).sum(0)
+    else:
+        return None
+    return rdp_epsilon(orders, curve, delta, conversion="tight")[0]

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -128,15 +127,3 @@ def _train(fleet: SiloFleet, teachers: int, run: LocalRun) -> dict[str, int]:
         run.say(f"teachers: {trained['reused']} of {teachers} found trained in their folders")
     return trained
 
-
-def vote_figures(votes: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, Any]:
-    """Return figures of raw votes (N, Q) on labelled images: mean teacher, noiseless ensemble, share of the top vote.
-
-    They are computed from private votes without noise: for a simulation on public benchmark data only, never released.
-    """
-    counts = np.stack([(votes == k).sum(0) for k in range(classes)], axis=1)
-    return {
-        "mean_teacher": float((votes == labels).mean()),
-        "ensemble": float((counts.argmax(1) == labels).mean()),
-        "agreement": (counts.max(1) / len(votes)).tolist(),
-    }

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..methods.transfer import TransferData
+from ..methods.transfer import LABELS, TransferData
 from ..platform.aggregator.client import Endpoint
 from ..platform.data.sources import Source, load
 from ..platform.errors import BadInput
@@ -18,6 +18,7 @@ from ..platform.privacy.budget import BudgetKind
 from ..platform.report.report import Report
 from ..platform.training.outcome import Outcome
 from ..platform.training.run import LocalRun
+from ..platform.training.stages import MISSING
 from . import train as ray_train
 from .commands.endpoint import read_token
 from .config.compose import Resolved
@@ -87,7 +88,7 @@ def _ensemble(
         return
     roster = partition(source.private, silos, resolved.teacher, seed=config.seed, folder=local.folder)
     known = data(_Unneeded(), roster.ensemble)
-    if resolved.method.answered(known, local) and (not config.diagnostics or Diagnostics.kept(local)):
+    if local.find_stage(LABELS, resolved.method.question(known)) is not MISSING and (not config.diagnostics or Diagnostics.kept(local)):
         yield known, None
         return
     _grant(resolved, ledger_url, local)

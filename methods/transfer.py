@@ -10,6 +10,9 @@ import numpy as np
 from ..platform.data.images import ImageData
 from ..platform.privacy.mechanisms import Mechanism
 
+# The stage in which a method of knowledge transfer keeps the labels it bought.
+LABELS = "labels"
+
 
 class Answered(Protocol):
     """What came back for Q questions."""

@@ -17,14 +17,15 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
+from ...platform.data.images import ImageData
 from ...platform.errors import BadInput, BudgetExhausted, RunFailed
 from ...platform.privacy.validate import positive, positive_int
 from ...platform.training.loop import train
 from ...platform.training.outcome import Metric, Outcome
 from ...platform.training.run import Run
-from ..transfer import TransferData
-from .statement import statement_of
-from .student import ScatterStudent
+from ..transfer import LABELS, TransferData
+from .statement import label_statement
+from .student import FEATURE_BATCH, ScatterStudent
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Pate:
         """
         if self.queries > len(data.pool):
             raise BadInput(f"{self.queries} queries, but the pool has {len(data.pool)} images", mend="lower method.queries")
-        answers = run.stage("labels", lambda: self._ask(data, run), inputs=self._question(data), once=True)
+        answers = run.stage(LABELS, lambda: self._ask(data, run), inputs=self.question(data), once=True)
         asked, labels = answers["indices"], answers["labels"]
         answered = labels >= 0
         if not answered.any():
@@ -77,7 +78,11 @@ class Pate:
                 f"none of {len(asked)} queries was answered", why="the teachers agree too little for this threshold",
                 mend="lower privacy.mechanism.threshold, or have fewer teachers with larger shards",
             )  # fmt: skip
-        scores, student = self._student(data, run, asked[answered], labels[answered])
+        student = self._new_student(data, run)
+        run.say(f"student: features of {len(data.pool)} public images")
+        pool = student.fit_projection(torch.from_numpy(data.pool))[torch.from_numpy(asked[answered])]
+        bought = torch.from_numpy(labels[answered])
+        scores = self._train(data, run, student, pool, bought, name="student", batch_size=self.batch_size)
         path = run.folder / "student.safetensors"
         if run.world.first:
             save_file(student.state_dict(), path)
@@ -92,11 +97,22 @@ class Pate:
         notes = [data.protocol, f"statuses of the {len(asked)} queries: {statuses}"]
         if statuses.get("budget") or len(asked) < self.queries:
             notes.append(f"the budget ended the questions: {self.queries} planned, {len(asked)} asked, {int(answered.sum())} answered")
-        return Outcome(
-            "pate", metrics, statement_of(data, answers), artefacts={"student": path.name}, notes=tuple(notes)
-        )
+        if answers["from_store"]:
+            notes.append(f"{answers['from_store']} answers came from the store and cost nothing now")
+        statement = label_statement(data.mechanism, asked=len(asked), answered=statuses.get("answered", 0), delta=data.delta)
+        return Outcome("pate", metrics, statement, artefacts={"student": path.name}, notes=tuple(notes))
 
-    def _question(self, data: TransferData) -> dict[str, Any]:
+    def nonprivate(self, data: TransferData, private: ImageData, run: Run) -> float:
+        """Return the accuracy of the same student trained on all private records and their true labels: the reference."""
+        student = self._new_student(data, run)
+        run.say(f"non-private reference: features of {len(private)} private images")
+        student.fit_projection(torch.from_numpy(data.pool))
+        images = torch.from_numpy(private.images).split(FEATURE_BATCH)
+        features = torch.cat([student.project(part) for part in images])
+        return self._train(data, run, student, features, torch.from_numpy(private.labels), name="nonprivate", batch_size=256)
+
+    def question(self, data: TransferData) -> dict[str, Any]:
+        """Return all that the bought labels depend on."""
         pool = hashlib.sha256(np.ascontiguousarray(data.pool).data).hexdigest()
         return {"pool": pool, "mechanism": data.mechanism.to_json(), "ensemble": data.ensemble_id, "queries": self.queries}
 
@@ -128,29 +144,34 @@ class Pate:
             "from_store": stored, "cost_nano_rho": charged,
         }  # fmt: skip
 
-    def _student(self, data: TransferData, run: Run, indices: np.ndarray, labels: np.ndarray) -> tuple[float, nn.Module]:
+    def _new_student(self, data: TransferData, run: Run) -> ScatterStudent:
         torch.manual_seed(run.seed_for("student"))
         components = min(self.components, len(data.pool) - 1)
         shape = data.score.images.shape[1:]
-        student = ScatterStudent(shape, data.classes, components=components, hidden=self.hidden, dropout=self.dropout)
-        run.say(f"features of {len(data.pool)} public images")
-        pool = student.fit_projection(torch.from_numpy(data.pool))[torch.from_numpy(indices)]
-        loader = run.loader((pool, torch.from_numpy(labels)), self.batch_size)
+        return ScatterStudent(shape, data.classes, components=components, hidden=self.hidden, dropout=self.dropout)
+
+    def _train(
+        self, data: TransferData, run: Run, student: ScatterStudent, features: torch.Tensor, labels: torch.Tensor, *,
+        name: str, batch_size: int,
+    ) -> float:  # fmt: skip
+        """Train the head on features and labels; return the accuracy on the score set."""
+        loader = run.loader((features, labels), batch_size)
         optimizer = torch.optim.AdamW(student.head.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=self.epochs * len(loader) + 1)
+        steps = self.epochs * len(loader) + 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps)
 
         def loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-            features, targets = batch
-            return F.cross_entropy(model(features), targets, label_smoothing=self.label_smoothing)
+            inputs, targets = batch
+            return F.cross_entropy(model(inputs), targets, label_smoothing=self.label_smoothing)
 
-        head = train(
-            run, student.head, loss, loader, optimizer, epochs=self.epochs, name="student", scheduler=schedule,
-            scheduler_every="step", inputs={"labels": hashlib.sha256(labels.tobytes()).hexdigest(), **asdict(self)},
+        inputs = {"labels": hashlib.sha256(labels.numpy().tobytes()).hexdigest(), **asdict(self)}
+        train(
+            run, student.head, loss, loader, optimizer, epochs=self.epochs, name=name, scheduler=schedule,
+            scheduler_every="step", inputs=inputs,
         )  # fmt: skip
-        run.log({"student/final_loss": head.loss})
         student.eval().cpu()
         with torch.no_grad():
             predicted = torch.cat([student(part).argmax(1) for part in torch.from_numpy(data.score.images).split(500)])
         accuracy = float((predicted == torch.from_numpy(data.score.labels)).double().mean())
-        run.log({"student/accuracy": accuracy})
-        return accuracy, student
+        run.log({f"{name}/accuracy": accuracy})
+        return accuracy

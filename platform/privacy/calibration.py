@@ -4,7 +4,7 @@ A plan calibrated here fits the budget of the same epsilon exactly: costs are ro
 
 >>> sigma = gnmax_sigma(epsilon=2.0, delta=1e-5, answers=200)
 >>> round(sigma, 3)
-39.885
+39.876
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def smallest_scale(
     kind: BudgetKind = BudgetKind.GAUSSIAN,
     orders: Sequence[float] = (),
 ) -> float:
-    """The smallest noise scale at which `plan(scale)` fits a budget of this epsilon (to 1 part in 10^12, never below)."""
+    """The smallest noise scale at which `plan(scale)` fits a budget of this epsilon, to 1 part in 10^12."""
     cap = budget_cap(kind, epsilon=epsilon, delta=delta, orders=orders)
 
     def fits(scale: float) -> bool:
@@ -71,7 +71,7 @@ def lnmax_scale(*, epsilon: float, delta: float, answers: int) -> float:
 def confident_gnmax(
     *, epsilon: float, delta: float, asked: int, answers: int, threshold: float, check_to_answer: float = 3.75
 ) -> ConfidentGNMax:
-    """Confident-GNMax with sigma1 = check_to_answer * sigma2 that can ask `asked` queries and answer `answers` of them."""
+    """Confident-GNMax that can ask `asked` queries and answer `answers`, with sigma1 = check_to_answer * sigma2."""
     positive_int(asked=asked)
     non_negative(answers=answers, threshold=threshold)
     positive(check_to_answer=check_to_answer)

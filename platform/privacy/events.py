@@ -227,10 +227,11 @@ class SmoothSensitivityEvent:
         """Papernot et al. 2018, Theorem 23; infinite from order 1/(2 beta) on."""
         a = renyi_orders(orders)
         inside = 2 * a * self.beta < 1
-        safe = np.where(inside, a, 1.5 if self.beta < 1 / 3 else 1 + 1e-9)
-        scale = safe * math.exp(2 * self.beta) / self.sigma**2
-        shift = (self.beta * safe - np.log1p(-np.minimum(2 * safe * self.beta, 1 - 1e-16)) / 2) / (safe - 1)
-        return self.count * np.where(inside, scale + shift, np.inf)
+        curve = np.full_like(a, np.inf)
+        a = a[inside]
+        shift = (self.beta * a - np.log1p(-2 * a * self.beta) / 2) / (a - 1)
+        curve[inside] = self.count * (a * math.exp(2 * self.beta) / self.sigma**2 + shift)
+        return curve
 
     def times(self, n: int) -> SmoothSensitivityEvent:
         """The same release, n times as often."""

@@ -11,8 +11,8 @@ by 1 and the threshold by 1/2; False is the continuous reference of the papers.
 >>> counts = np.array([[250] + 9 * [0]])
 >>> float(np.round(gnmax_log_q(counts, 40.0, integer_noise=False)[0], 6))
 -10.019228
->>> (np.round(gnmax(counts, 40.0, [2, 32], integer_noise=False), 13)).tolist()
-[[1.52735726e-05, 0.000203454988]]
+>>> [f"{bound:.8e}" for bound in gnmax(counts, 40.0, [2, 32], integer_noise=False)[0]]
+['1.52735726e-05', '2.03454988e-04']
 """
 
 from __future__ import annotations

@@ -1,0 +1,84 @@
+"""Configurations: every shipped file composes, every mistake is found, all at once, with the nearest name."""
+
+from pathlib import Path
+
+import pytest
+from stillhouse.cluster.config.compose import CONFIG_DIR, compose, groups
+from stillhouse.methods.pate import Pate
+from stillhouse.platform.errors import ConfigError
+from stillhouse.platform.privacy.mechanisms import ConfidentGNMax
+
+
+def problems_of(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides)
+    return "\n".join(caught.value.problems)
+
+
+def test_the_default_is_pate_on_digits() -> None:
+    resolved = compose([])
+    assert isinstance(resolved.method, Pate)
+    assert resolved.method.queries == 300
+    assert resolved.mechanism == ConfidentGNMax(threshold=20, sigma1=8, sigma2=5)
+    assert resolved.config.silos.teachers == 40
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, names in groups().items() for n in names])
+def test_every_shipped_file_composes(group: str, name: str) -> None:
+    assert compose([f"{group}={name}"]).method
+
+
+@pytest.mark.parametrize("file", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda f: f.stem)
+def test_every_file_opens_with_a_command_that_works(file: Path) -> None:
+    first = file.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# stillhouse run ")
+    compose(first.removeprefix("# stillhouse run ").split())
+
+
+def test_the_data_set_suggests_and_the_user_decides() -> None:
+    resolved = compose(["data=fashion_mnist", "silos.teachers=100", "privacy.mechanism.threshold=80"])
+    assert resolved.config.silos.teachers == 100
+    assert resolved.mechanism == ConfidentGNMax(threshold=80, sigma1=150, sigma2=40)
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_an_unknown_key_is_refused_however_it_is_given(prefix: str) -> None:
+    assert "unknown key 'privacy.foo'" in problems_of(f"{prefix}privacy.foo=1")
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    text = problems_of("silos.techers=3", "method.epoch=2", "privacy.mechanism.treshold=2", "data=fashion-mnist")
+    assert "did you mean 'teachers'?" in text
+    assert "did you mean 'epochs'?" in text
+    assert "did you mean 'threshold'?" in text
+    assert "did you mean 'fashion_mnist'?" in text
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    text = problems_of("seed=blue", "silos.teachers=many", "+privacy.foo=1", "method.epochs=0", "cluster=moon")
+    for word in ("seed", "silos.teachers", "privacy.foo", "epochs", "cluster=moon"):
+        assert word in text, f"{word} is missing in:\n{text}"
+
+
+def test_values_of_the_free_sections_are_typed_too() -> None:
+    assert "sigma1" in problems_of("privacy.mechanism.sigma1=wide")
+    assert "queries" in problems_of("method.queries=2.5")
+
+
+def test_impossible_values_are_refused_before_anything_runs() -> None:
+    assert "sigma2" in problems_of("privacy.mechanism.sigma2=0")
+    assert "-1" in problems_of("method.learning_rate=-1")
+
+
+def test_a_configuration_cannot_name_other_code() -> None:
+    assert "stillhouse.methods" in problems_of("method._target_=os.system")
+
+
+def test_several_values_and_deletions_are_refused() -> None:
+    text = problems_of("seed=1,2", "~diagnostics")
+    assert "a run takes one" in text and "cannot be deleted" in text
+
+
+def test_where_files_lie_does_not_change_the_identity_of_a_run() -> None:
+    assert compose([]).digest == compose(["root=elsewhere", "cluster.num_cpus=2"]).digest
+    assert compose([]).digest != compose(["seed=1"]).digest
