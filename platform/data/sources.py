@@ -1,0 +1,123 @@
+"""Public data sets, each split into what plays the private part, a public pool and a score set.
+
+A local folder is read first; only `download=True` fetches anything, by torchvision's own loader.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BadInput
+from .idx import read_idx
+from .images import ImageData
+from .partition import Manifest
+
+PATE_POOL = 9000
+PATE_PROTOCOL = (
+    "PATE protocol: the training set is private; the public pool is the first 9,000 test images without their labels, "
+    "the score set is the last 1,000. Pool and score set are disjoint parts of the test set"
+)
+DIGITS_SPLIT = {"private": 1000, "pool": 400}
+DIGITS_PROTOCOL = (
+    "scikit-learn's 1,797 digits, split by record number into 1,000 private, 400 public pool (without labels) and 397 score "
+    "images, which are disjoint. With 25 images a teacher this shows that the platform works, not what privacy costs"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set in its three parts, and the sentence that says how they were made."""
+
+    private: ImageData
+    pool: ImageData
+    score: ImageData
+    protocol: str
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """Where an MNIST-like data set may lie, how to install it, and torchvision's name for it."""
+
+    torchvision: str
+    folders: Sequence[str]
+    install: str
+
+
+IDX_SETS = {
+    "fashion_mnist": IdxSet(
+        "FashionMNIST", ("/usr/share/datasets/fashion-mnist",), "apt-get install dataset-fashion-mnist, or data.download=true"
+    ),
+    "mnist": IdxSet("MNIST", (), "data.root=FOLDER with the four idx files, or data.download=true"),
+}
+
+
+def load(name: str, *, root: str | Path | None = None, download: bool = False) -> Source:
+    """Load a data set by name.
+
+    Raises:
+        BadInput: it is unknown, or its files are not there; the message says how to get them.
+    """
+    if name == "digits":
+        return _digits()
+    if name in IDX_SETS:
+        return _pate_split(name, root, download)
+    raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(['digits', *IDX_SETS])}")
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
+    everything = ImageData(images, labels, 10, "digits")
+    # Consecutive digits come from one writer; a keyed order of record numbers mixes them without looking at them.
+    order = np.concatenate([Manifest.make(len(images), 599, key="digits split").indices(s) for s in range(599)])
+    private, pool = DIGITS_SPLIT["private"], DIGITS_SPLIT["pool"]
+    parts = np.split(order, [private, private + pool])
+    return Source(*(everything.take(part) for part in parts), protocol=DIGITS_PROTOCOL)
+
+
+def _pate_split(name: str, root: str | Path | None, download: bool) -> Source:
+    known = IDX_SETS[name]
+    folder = _find(known, root)
+    if folder is None:
+        if not download:
+            raise BadInput(f"the files of '{name}' are not there", why="no folder holds them", mend=known.install)
+        folder = _download(known, Path(root or "data"))
+    train, test = (_read(folder, part, name) for part in ("train", "t10k"))
+    return Source(
+        train, test.take(np.arange(PATE_POOL)), test.take(np.arange(PATE_POOL, len(test))), protocol=PATE_PROTOCOL
+    )
+
+
+def _file(folder: Path, part: str, kind: str, axes: int) -> Path | None:
+    stem = f"{part}-{kind}-idx{axes}-ubyte"
+    return next((f for f in (folder / f"{stem}.gz", folder / stem) if f.is_file()), None)
+
+
+def _find(known: IdxSet, root: str | Path | None) -> Path | None:
+    """The first folder that holds the training images: the one given (or torchvision's place in it), else the usual ones."""
+    places = [Path(root), Path(root) / known.torchvision / "raw"] if root else [Path(f) for f in known.folders]
+    return next((p for p in places if _file(p, "train", "images", 3)), None)
+
+
+def _download(known: IdxSet, root: Path) -> Path:
+    loader = getattr(importlib.import_module("torchvision.datasets"), known.torchvision)
+    try:
+        loader(str(root), download=True)
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"{known.torchvision} could not be downloaded", why=str(error).splitlines()[0], mend=known.install) from None
+    return root / known.torchvision / "raw"
+
+
+def _read(folder: Path, part: str, name: str) -> ImageData:
+    files = [_file(folder, part, "images", 3), _file(folder, part, "labels", 1)]
+    if not all(files):
+        raise BadInput(f"{folder} lacks the {part} files of '{name}'", mend=IDX_SETS[name].install)
+    images, labels = (read_idx(f) for f in files if f)
+    return ImageData(images[:, None], labels.astype(np.int64), 10, name)

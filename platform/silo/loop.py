@@ -1,0 +1,98 @@
+"""How a silo takes part: it dials out, asks for open batches, votes, sends the votes. Nothing dials in.
+
+Errors are reported by the name of their type only; their text could hold what a record holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import NotAuthorised, StillhouseError, TimedOut, Unreachable
+from .host import SiloHost
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 10.0
+WAIT_SECONDS = 5.0
+
+
+class QueryBatch(Protocol):
+    """A batch of public images to vote on."""
+
+    id: str
+    hash: str
+    images: np.ndarray
+
+
+class VotingClient(Protocol):
+    """A connection to an aggregator, as a silo sees it."""
+
+    def join(self, description: dict[str, Any]) -> None:
+        """Say who is here."""
+
+    def next_batch(self, wait_seconds: float) -> QueryBatch | None:
+        """Wait for a batch that still lacks these silos' votes."""
+
+    def send_votes(self, batch: Any, silos: Sequence[str], votes: np.ndarray) -> None:
+        """Send votes (S, Q)."""
+
+    def report_failure(self, batch_id: str, kind: str) -> None:
+        """Say that voting failed, by the error's type name."""
+
+
+class VotingLoop:
+    """Votes on every batch the aggregator offers until it is told to stop."""
+
+    def __init__(self, host: SiloHost, client: VotingClient) -> None:
+        self._host, self._client = host, client
+
+    def run(self, stop: threading.Event, *, max_batches: int | None = None) -> int:
+        """Take part until `stop` is set or `max_batches` are done. Returns how many batches were voted on.
+
+        A lost connection is tried again with growing pauses; a refused token is not, for it will stay refused.
+
+        Raises:
+            NotAuthorised: the aggregator refuses this silo.
+        """
+        done, pause, joined = 0, FIRST_PAUSE, False
+        while not stop.is_set() and (max_batches is None or done < max_batches):
+            try:
+                if not joined:
+                    self._client.join(self._host.describe())
+                    joined = True
+                batch = self._client.next_batch(WAIT_SECONDS)
+                pause = FIRST_PAUSE
+                if batch is not None:
+                    done += self._vote(batch)
+            except NotAuthorised:
+                raise
+            except (Unreachable, TimedOut) as error:
+                log.info("aggregator: %s; trying again in %.1f s", type(error).__name__, pause)
+                joined = False
+                stop.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        return done
+
+    def _vote(self, batch: QueryBatch) -> int:
+        try:
+            votes = self._host.vote(batch.images)
+        except Exception as error:
+            kind = type(error).__name__
+            log.warning("voting on batch %s failed: %s", batch.id, kind)
+            self._client.report_failure(batch.id, kind)
+            return 0
+        try:
+            self._client.send_votes(batch, self._host.silos, votes)
+        except (Unreachable, TimedOut):
+            raise
+        except StillhouseError as error:
+            # A late vote, or a batch that ended: the aggregator goes on without it.
+            log.warning("votes on batch %s were not taken: %s", batch.id, type(error).__name__)
+            return 0
+        return 1
