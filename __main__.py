@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.NamedTemporaryFile("w", prefix="stillhouse-", suffix=".log", delete=False) as log:
             traceback.print_exc(file=log)
         bug = InternalBug(
-            f"internal error ({type(error).__name__})", why=f"this is a bug; its traceback is in {log.name}",
+            f"internal error ({type(error).__name__})",
+            why=f"this is a bug; its traceback is in {log.name}",
             mend="report it with that file, after reading that it holds nothing private",
         )
         return _fail(bug, as_json)

@@ -97,7 +97,9 @@ def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str
 
 def _refused(code: int, last_line: str, log: Path) -> StillhouseError:
     kinds = {kind.exit_code: kind for kind in (RunFailed, Unreachable, TimedOut)}
-    return kinds.get(code, RunFailed)("the aggregator refused to start", why=last_line.removeprefix("error: "), mend=f"look into {log}")
+    return kinds.get(code, RunFailed)(
+        "the aggregator refused to start", why=last_line.removeprefix("error: "), mend=f"look into {log}"
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -5,12 +5,13 @@ They put the student's accuracy into context and are never part of what is relea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..methods.transfer import LABELS, TransferData
+from ..methods.transfer import TransferData
 from ..platform.data.images import ImageData
 from ..platform.errors import BadInput
 from ..platform.privacy import rdp
@@ -25,7 +26,7 @@ STAGE = "diagnostics"
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Accuracies on the score set; per image the share of teachers behind the top vote; the data-dependent epsilon.
+    """Accuracies on the score set, its vote histograms (Q, K), and the data-dependent epsilon of the realised queries.
 
     `data_dependent` is None for a mechanism that has no such bound here.
     """
@@ -33,7 +34,7 @@ class Diagnostics:
     mean_teacher: float
     ensemble: float
     nonprivate: float
-    agreement: tuple[float, ...]
+    histograms: np.ndarray
     data_dependent: float | None
 
     @classmethod
@@ -42,27 +43,33 @@ class Diagnostics:
         return run.find_stage(STAGE, None) is not MISSING
 
 
-def diagnose(method: Any, data: TransferData, private: ImageData, run: LocalRun, simulated: Simulation | None) -> Diagnostics:
-    """Return the figures, from an earlier start where there is one."""
+def diagnose(
+    method: Any,
+    data: TransferData,
+    private: ImageData,
+    run: LocalRun,
+    simulated: Simulation | None,
+    labels: Mapping[str, Any],
+) -> Diagnostics:
+    """Return the figures, from an earlier start where there is one. `labels` are what the method bought."""
 
     def compute() -> dict[str, Any]:
         if simulated is None:
             raise BadInput("there are no silos to look at", mend="remove the run folder and start again")
         votes = simulated.fleet.vote(data.score.images)
         counts = histograms(votes, data.classes)
-        bought = run.find_stage(LABELS, method.question(data))
-        asked = histograms(simulated.fleet.vote(data.pool[bought["indices"]]), data.classes)
+        asked = histograms(simulated.fleet.vote(data.pool[labels["indices"]]), data.classes)
+        answered = np.array([status == "answered" for status in labels["statuses"]])
         figures = Diagnostics(
             mean_teacher=float((votes == data.score.labels).mean()),
             ensemble=float((counts.argmax(1) == data.score.labels).mean()),
             nonprivate=method.nonprivate(data, private, run),
-            agreement=tuple((counts.max(1) / len(votes)).tolist()),
-            data_dependent=data_dependent_epsilon(data.mechanism, asked, bought["labels"] >= 0, data.delta),
+            histograms=counts,
+            data_dependent=data_dependent_epsilon(data.mechanism, asked, answered, data.delta),
         )
         return asdict(figures)
 
-    kept = run.stage(STAGE, compute, None)
-    return Diagnostics(**{**kept, "agreement": tuple(kept["agreement"])})
+    return Diagnostics(**run.stage(STAGE, compute, None))
 
 
 def histograms(votes: np.ndarray, classes: int) -> np.ndarray:
@@ -70,7 +77,9 @@ def histograms(votes: np.ndarray, classes: int) -> np.ndarray:
     return np.stack([(votes == k).sum(0) for k in range(classes)], axis=1)
 
 
-def data_dependent_epsilon(mechanism: Mechanism, counts: np.ndarray, answered: np.ndarray, delta: float) -> float | None:
+def data_dependent_epsilon(
+    mechanism: Mechanism, counts: np.ndarray, answered: np.ndarray, delta: float
+) -> float | None:
     """Return the epsilon of Theorem 6 for the realised queries. It is a function of the votes: private, for study only."""
     orders = PATE_ORDERS
     if isinstance(mechanism, ConfidentGNMax):

@@ -37,7 +37,9 @@ class RemoteEnsemble:
     def ask(self, images: np.ndarray, mechanism: Mechanism, *, student: np.ndarray | None = None) -> Answers:
         """Ask for labels of uint8 images (Q, c, h, w)."""
         with Analyst(self.endpoint) as analyst:
-            return analyst.ask(images, mechanism, ensemble=self.ensemble, student=student, wait_seconds=self.wait_seconds)
+            return analyst.ask(
+                images, mechanism, ensemble=self.ensemble, student=student, wait_seconds=self.wait_seconds
+            )
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def simulation(
         quorum=silos.quorum or len(roster.names), deadline_seconds=silos.deadline_seconds,
         ledger_url=ledger_url, high_water=high_water,
     )  # fmt: skip
-    per_actor = silos.per_actor or spread(len(roster.folders), ray.cluster_resources().get("CPU", 1), silos.cpus_per_actor)
+    per_actor = silos.per_actor or spread(
+        len(roster.folders), ray.cluster_resources().get("CPU", 1), silos.cpus_per_actor
+    )
     with aggregator_process(federation, run.folder / "aggregator") as running:
         fleet = SiloFleet(
             roster.folders, kind, seed=run.seed, endpoint=running.silos, per_actor=per_actor,
@@ -126,4 +130,3 @@ def _train(fleet: SiloFleet, teachers: int, run: LocalRun) -> dict[str, int]:
     if trained["reused"]:
         run.say(f"teachers: {trained['reused']} of {teachers} found trained in their folders")
     return trained
-

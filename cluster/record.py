@@ -1,4 +1,4 @@
-"""What a run folder says of itself: the resolved configuration, overrides, versions, seed; and the report made of it all."""
+"""What a run folder says of itself: the resolved configuration, overrides, versions, seed."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from ..platform.data.sources import Source, load
 from ..platform.errors import BadInput
 from ..platform.ledger.ledger import Ledger
 from ..platform.privacy.budget import BudgetKind
+from ..platform.report.html import write_report
 from ..platform.report.report import Report
 from ..platform.training.outcome import Outcome
+from ..platform.training.progress import Silent
 from ..platform.training.run import LocalRun
 from ..platform.training.stages import MISSING
 from . import train as ray_train
@@ -24,7 +25,8 @@ from .commands.endpoint import read_token
 from .config.compose import Resolved
 from .diagnostics import Diagnostics, diagnose
 from .federation import RemoteEnsemble, Simulation, partition, simulation
-from .record import report_of, write_record
+from .record import add_to_record, write_record
+from .reporting import report_of
 from .session import ray_session
 
 NEVER_ASKED = "this ensemble is only for answers that are found in the run folder"
@@ -48,23 +50,69 @@ class _Unneeded:
 
 def run(resolved: Resolved) -> Finished:
     """Run the configured method; stages that an earlier start finished are found, not repeated."""
-    config = resolved.config
+    config, privacy = resolved.config, resolved.config.privacy
     source = load(config.data.name, root=config.data.root, download=config.data.download)
     folder = resolved.folder
     local = LocalRun(folder, seed=config.seed)
     write_record(folder, resolved)
-    ledger_url = config.privacy.ledger or f"sqlite:///{Path(config.root).resolve() / 'ledger.db'}"
-    with ray_session(address=config.cluster.address, num_cpus=config.cluster.num_cpus):
-        with _ensemble(resolved, source, local, ledger_url) as (data, simulated):
-            outcome = ray_train.fit(
-                resolved.method, data, folder=folder, seed=config.seed, workers=config.cluster.workers,
-                use_gpu=config.cluster.use_gpu, cpus_per_worker=config.cluster.cpus_per_worker,
-                label_selector=config.cluster.label_selector,
-            )  # fmt: skip
-            figures = _diagnostics(resolved, data, source, local, simulated)
-    report = report_of(resolved, outcome, figures, _position(ledger_url, config.privacy.high_water, config.silos.address))
-    (folder / "report.html").write_text(report.html(), encoding="utf-8")
+    ledger_url = privacy.ledger or f"sqlite:///{Path(config.root).resolve() / 'ledger.db'}"
+    before = _spent(ledger_url, resolved)
+    with _ensemble(resolved, source, local, ledger_url) as (data, simulated):
+        outcome = ray_train.fit(
+            resolved.method, data, folder=folder, seed=config.seed, workers=config.cluster.workers,
+            use_gpu=config.cluster.use_gpu, cpus_per_worker=config.cluster.cpus_per_worker,
+            label_selector=config.cluster.label_selector,
+        )  # fmt: skip
+        # Read by a silent run: what this start made itself is not "found from an earlier start".
+        labels = LocalRun(folder, seed=config.seed, reporter=Silent()).find_stage(LABELS, resolved.method.question(data))
+        figures = _diagnostics(resolved, data, source, local, simulated, labels)
+    after = _spent(ledger_url, resolved)
+    report = report_of(
+        resolved, outcome, labels, figures, protocol=source.protocol,
+        position=after.position, cap=after.cap, this_start=_this_start(local, outcome, before, after),
+    )  # fmt: skip
+    add_to_record(folder, ledger=after.position)
+    write_report(report, folder)
     return Finished(folder, outcome, report)
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """Where the ledger of a run stands; nothing of it is known where an aggregator elsewhere keeps it."""
+
+    entries: int | None = None
+    position: tuple[int, str] | None = None
+    cap: float | None = None
+    epsilon: float = 0.0
+
+
+def _spent(url: str, resolved: Resolved) -> _Spent:
+    if resolved.config.silos.address or not _exists(url):
+        return _Spent()
+    ledger = Ledger(url, high_water=_path(resolved.config.privacy.high_water))
+    try:
+        position = ledger.position()
+        if resolved.config.data.name not in ledger.datasets():
+            return _Spent(position[0], position)
+        budget = ledger.budget(resolved.config.data.name)
+        return _Spent(position[0], position, budget.epsilon, budget.spent_epsilon)
+    finally:
+        ledger.close()
+
+
+def _this_start(local: LocalRun, outcome: Outcome, before: _Spent, after: _Spent) -> tuple[str, ...]:
+    lines = []
+    if local.reused:
+        lines.append(f"found from an earlier start, not run again: {', '.join(dict.fromkeys(local.reused))}")
+    if after.position is None:
+        return (*lines, "the ledger is kept by the aggregator")
+    if after.epsilon == before.epsilon:
+        lines.append(f"this start spent nothing; the data set stands at epsilon {after.epsilon:.4g} of {after.cap:g}")
+    else:
+        lines.append(
+            f"this start moved the data set from epsilon {before.epsilon:.4g} to {after.epsilon:.4g} of {after.cap:g}"
+        )
+    return tuple(lines)
 
 
 @contextmanager
@@ -88,11 +136,14 @@ def _ensemble(
         return
     roster = partition(source.private, silos, resolved.teacher, seed=config.seed, folder=local.folder)
     known = data(_Unneeded(), roster.ensemble)
-    if local.find_stage(LABELS, resolved.method.question(known)) is not MISSING and (not config.diagnostics or Diagnostics.kept(local)):
+    if local.find_stage(LABELS, resolved.method.question(known)) is not MISSING and (
+        not config.diagnostics or Diagnostics.kept(local)
+    ):
         yield known, None
         return
     _grant(resolved, ledger_url, local)
-    with simulation(
+    cluster = config.cluster
+    with ray_session(address=cluster.address, num_cpus=cluster.num_cpus), simulation(
         roster, resolved.teacher, silos, local, dataset=config.data.name, classes=source.private.classes,
         ledger_url=ledger_url, high_water=config.privacy.high_water,
     ) as running:  # fmt: skip
@@ -103,40 +154,44 @@ def _grant(resolved: Resolved, ledger_url: str, local: LocalRun) -> None:
     """Grant the configured budget if the data set has none: in a simulation the officer is simulated too."""
     privacy, dataset = resolved.config.privacy, resolved.config.data.name
     Path(resolved.config.root).mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(ledger_url, high_water=_path(privacy.high_water), create=True)
+    ledger = Ledger(ledger_url, high_water=_path(privacy.high_water))
     try:
-        if ledger.has_budget(dataset):
+        if dataset in ledger.datasets():
             budget = ledger.budget(dataset)
             local.say(
                 f"budget of '{dataset}': epsilon {budget.spent_epsilon:.3g} of {budget.epsilon:g} spent at delta {budget.delta:g}"
             )
             return
         ledger.grant(
-            dataset, epsilon=privacy.target_epsilon, delta=privacy.target_delta, kind=BudgetKind(privacy.kind), by="simulation"
+            dataset,
+            epsilon=privacy.target_epsilon,
+            delta=privacy.target_delta,
+            kind=BudgetKind(privacy.kind),
+            by="simulation",
         )
-        local.say(f"budget of '{dataset}': epsilon {privacy.target_epsilon:g} at delta {privacy.target_delta:g} granted (simulated officer)")
+        local.say(
+            f"budget of '{dataset}': epsilon {privacy.target_epsilon:g} at delta {privacy.target_delta:g} granted (simulated officer)"
+        )
     finally:
         ledger.close()
 
 
 def _diagnostics(
-    resolved: Resolved, data: TransferData, source: Source, local: LocalRun, simulated: Simulation | None
+    resolved: Resolved,
+    data: TransferData,
+    source: Source,
+    local: LocalRun,
+    simulated: Simulation | None,
+    labels: Mapping[str, Any],
 ) -> Diagnostics | None:
     if not resolved.config.diagnostics or resolved.config.silos.address:
         return None
-    return diagnose(resolved.method, data, source.private, local, simulated)
+    return diagnose(resolved.method, data, source.private, local, simulated, labels)
 
 
-def _position(url: str, high_water: str | None, elsewhere: str | None) -> dict[str, Any]:
-    """Return where the ledger stands; with an aggregator elsewhere it is not ours to read."""
-    if elsewhere:
-        return {"ledger": f"kept by the aggregator at {elsewhere}"}
-    ledger = Ledger(url, high_water=_path(high_water))
-    try:
-        sequence, head = ledger.position()
-        return {"ledger": url, "entries": sequence, "head": head}
-    finally:
-        ledger.close()
+def _exists(url: str) -> bool:
+    """Whether there is a ledger to look at; only SQLite's absence can be seen without opening it."""
+    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
 
 
 def _path(text: str | None) -> Path | None:
@@ -145,6 +200,4 @@ def _path(text: str | None) -> Path | None:
 
 def summary(finished: Finished) -> dict[str, Any]:
     """Return the JSON form that `--json` prints."""
-    return json.loads(
-        json.dumps({"folder": str(finished.folder), "report": str(finished.folder / "report.html"), **asdict(finished.report)}, default=str)
-    )
+    return {"folder": str(finished.folder), "report": str(finished.folder / "report.html"), **finished.report.to_json()}

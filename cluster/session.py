@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,12 +102,28 @@ def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> It
 
 @contextmanager
 def _joined(address: str, environment: dict[str, str]) -> Iterator[None]:
+    _check_reachable(address)
     with _environment(_QUIET):
         _init(address=address, runtime_env={"env_vars": {**_QUIET, **environment}})
         try:
             yield
         finally:
             ray.shutdown()  # Ends the connection; a cluster that was not started here goes on.
+
+
+def _check_reachable(address: str, seconds: float = 10.0) -> None:
+    """Ray itself would try for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto", "local" and the like; Ray knows them.
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+    except OSError as error:
+        raise Unreachable(
+            f"nothing answers at {address}",
+            why=str(error),
+            mend="check the address of the Ray cluster, or leave it out to start a private one",
+        ) from None
 
 
 def _init(**options: Any) -> None:
@@ -135,7 +152,8 @@ def _worker_environment(python_path: Sequence[Path | str], env_vars: Mapping[str
 @contextmanager
 def _environment(values: Mapping[str, str], *, absent: Sequence[str] = ()) -> Iterator[None]:
     """Environment variables for the block; a private cluster's processes inherit them."""
-    before = {name: os.environ.get(name) for name in (*values, *absent)}
+    ray_sets = ("PYTHONBREAKPOINT",)  # ray.init puts its own debugger there and leaves it.
+    before = {name: os.environ.get(name) for name in (*values, *absent, *ray_sets)}
     os.environ.update(values)
     for name in absent:
         os.environ.pop(name, None)
@@ -152,7 +170,7 @@ def _environment(values: Mapping[str, str], *, absent: Sequence[str] = ()) -> It
 def _forget_token() -> None:
     """Ray reads mode and token once per process; make it read them again (each session has its own token)."""
     try:
-        from ray._raylet import AuthenticationTokenLoader, Config
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
     except ImportError:  # Ray before it had tokens.
         return
     Config.initialize("")

@@ -140,7 +140,9 @@ class SiloFleet:
             ready, pending = ray.wait(pending, timeout=POLL_SECONDS)
             try:
                 done += ray.get(ready)
-                trained = sum(d["teachers_ready"] for d in ray.get([a.describe.remote() for a in self._actors], timeout=60))
+                trained = sum(
+                    d["teachers_ready"] for d in ray.get([a.describe.remote() for a in self._actors], timeout=60)
+                )
             except ray.exceptions.GetTimeoutError:
                 continue  # a busy actor answers late; its progress shows at the next look
             except ray.exceptions.RayError as error:
@@ -178,4 +180,6 @@ def _as_own(error: Exception) -> StillhouseError:
     if isinstance(cause, StillhouseError):
         return cause
     name = type(cause or error).__name__
-    return RunFailed("a silo actor failed", why=name, mend="start again: teachers that were ready are found in their folders")
+    return RunFailed(
+        "a silo actor failed", why=name, mend="start again: teachers that were ready are found in their folders"
+    )

@@ -9,6 +9,7 @@ and must be visible to every worker: on several machines, a shared file system. 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -49,12 +51,14 @@ def fit(
     cpus_per_worker: float = 1,
     label_selector: Mapping[str, str] | None = None,
     max_failures: int = 0,
+    autoscaling: bool = False,
     reporter: Reporter | None = None,
 ) -> Outcome:
     """Run a method and return its outcome. An error of the method comes back as itself, with its exit code.
 
     `data` travels to the workers by pickle, inside one trust domain. `max_failures` counts restarts after the death of
     a worker or an error; each goes on from the last checkpoint. `label_selector` picks nodes by their Ray labels.
+    Asking for more than the cluster has is an error, unless `autoscaling` says that it grows.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise BadInput(f"workers={workers!r} is not a whole number from 0 up", mend="use workers=0 for this process")
@@ -63,11 +67,13 @@ def fit(
     reporter = reporter or ConsoleReporter()
     work = partial(_work, method=method, data=data, folder=folder, seed=seed, use_gpu=use_gpu)
     if workers == 0:
-        _trainer(partial(work, reporter=reporter), folder, workers=0).fit()
+        with _quiet():
+            _trainer(partial(work, reporter=reporter), folder, workers=0).fit()
         return Outcome.read(folder)
-    with ray_session(num_cpus=None), _mirrored(folder / _PROGRESS, reporter), _kept_interrupt():
+    resources = {"CPU": cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
+    with ray_session(), _quiet(), _mirrored(folder / _PROGRESS, reporter), _kept_interrupt():
+        _check_room({kind: workers * amount for kind, amount in resources.items()}, autoscaling, reporter)
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # An older start's: Ray would take it for this one's.
-        resources = {"CPU": cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
         trainer = _trainer(
             work,
             folder,
@@ -81,6 +87,7 @@ def fit(
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise _cause(error) from None
+        shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # Copies of what the folder holds itself.
     return Outcome.read(folder)
 
 
@@ -149,6 +156,14 @@ class RayRun(LocalRun):
         """What rank 0 says, on every rank."""
         return bool(self._shared(lambda: value))
 
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Averages over all ranks."""
+        if self.world.size == 1:
+            return dict(values)
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        return dict(zip(values, (total / self.world.size).tolist(), strict=True))
+
     def _shared(self, make: Callable[[], Any]) -> Any:
         """A value made on rank 0, on every rank."""
         if self.world.size == 1:
@@ -193,14 +208,14 @@ def _trainer(
             num_workers=workers,
             use_gpu=use_gpu,
             resources_per_worker=resources_per_worker,
-            label_selector=label_selector,
+            label_selector=label_selector,  # type: ignore[call-arg]  # typed as Train v1's
         ),
         run_config=ray.train.RunConfig(
             name="train",
             storage_path=str(folder / _SCRATCH),
             failure_config=ray.train.FailureConfig(max_failures=max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]
         ),
     )
 
@@ -224,9 +239,35 @@ def _cause(error: ray.train.TrainingFailedError) -> StillhouseError:
     return RunFailed(f"{where} failed", why=why, mend=mend)
 
 
+def _check_room(wanted: Mapping[str, float], autoscaling: bool, reporter: Reporter) -> None:
+    """Ray waits for ever for what a cluster does not have."""
+    whole, free = ray.cluster_resources(), ray.available_resources()
+    for kind, amount in wanted.items():
+        if amount > whole.get(kind, 0) and not autoscaling:
+            raise BadInput(
+                f"the training wants {amount:g} {kind}s, the cluster has {whole.get(kind, 0):g}",
+                mend="use fewer workers, or a larger cluster; say autoscaling if the cluster grows by itself",
+            )
+        if amount > free.get(kind, 0):
+            reporter.say(f"training waits for {amount:g} {kind}s; {free.get(kind, 0):g} are free now")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Train tells this process's log what the progress shows anyway."""
+    logger = logging.getLogger("ray.train")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 @contextmanager
 def _mirrored(path: Path, reporter: Reporter) -> Iterator[None]:
     """Show here what the workers write about their progress."""
+    path.unlink(missing_ok=True)
     mirror, stop = Mirror(path, reporter), threading.Event()
 
     def follow() -> None:
@@ -242,6 +283,7 @@ def _mirrored(path: Path, reporter: Reporter) -> Iterator[None]:
         thread.join()
         mirror.poll()
         mirror.close()
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

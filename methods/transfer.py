@@ -42,7 +42,7 @@ class Ensemble(Protocol):
     """Teachers behind an aggregator: only noisy, charged answers come out."""
 
     def ask(self, images: np.ndarray, mechanism: Mechanism, *, student: np.ndarray | None = None) -> Answered:
-        """Ask for labels of `images`, uint8 (Q, c, h, w). `student` holds the student's probabilities (Q, K), if the mechanism wants them."""
+        """Ask for labels of `images`, uint8 (Q, c, h, w); `student`: its probabilities (Q, K), for mechanisms that want them."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,21 @@ from .endpoint import add_endpoint_arguments, endpoint_of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--images", type=Path, required=True, help="npz file with `images`, uint8 (n, channels, height, width)")
-    parser.add_argument("--mechanism", nargs="+", required=True, metavar="KEY=VALUE", help="e.g. name=confident_gnmax threshold=200 sigma1=150 sigma2=40")
-    parser.add_argument("--ensemble", required=True, help="name of the ensemble (that of the data set, unless the operator chose another)")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="npz file with `images`, uint8 (n, channels, height, width)"
+    )
+    parser.add_argument(
+        "--mechanism",
+        nargs="+",
+        required=True,
+        metavar="KEY=VALUE",
+        help="e.g. name=confident_gnmax threshold=200 sigma1=150 sigma2=40",
+    )
+    parser.add_argument(
+        "--ensemble",
+        required=True,
+        help="name of the ensemble (that of the data set, unless the operator chose another)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="npz file for `labels`: -1 where there is none")
     parser.add_argument("--wait", type=float, default=600.0, help="seconds to wait for the answers")
     add_endpoint_arguments(parser)
@@ -35,7 +47,9 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
             raise BadInput(f"{options.images} holds no `images`", mend="write it with numpy.savez(file, images=...)")
         images = file["images"]
     analyst = Analyst(endpoint_of(options))
-    answers = analyst.ask(images, build_mechanism(options.mechanism), ensemble=options.ensemble, wait_seconds=options.wait)
+    answers = analyst.ask(
+        images, build_mechanism(options.mechanism), ensemble=options.ensemble, wait_seconds=options.wait
+    )
     np.savez(options.out, labels=answers.labels)
     counts = dict(Counter(answers.statuses))
     free = int(np.sum(answers.from_store))
@@ -44,5 +58,13 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
         f"spent so far on this data set: epsilon {answers.spent_epsilon:.4g} at delta {answers.delta:g}, {answers.neighbouring}",
         file=sys.stderr,
     )
-    return {"asked": len(images), "statuses": counts, "from_store": free, "cost_nano_rho": answers.cost_nano_rho,
-            "spent_epsilon": answers.spent_epsilon, "delta": answers.delta, "neighbouring": answers.neighbouring, "file": str(options.out)}  # fmt: skip
+    return {
+        "asked": len(images),
+        "statuses": counts,
+        "from_store": free,
+        "cost_nano_rho": answers.cost_nano_rho,
+        "spent_epsilon": answers.spent_epsilon,
+        "delta": answers.delta,
+        "neighbouring": answers.neighbouring,
+        "file": str(options.out),
+    }

@@ -15,7 +15,9 @@ TOKEN_VARIABLE = "STILLHOUSE_TOKEN"
 def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that `endpoint_of` reads."""
     parser.add_argument("--address", default="127.0.0.1:50051", help="the aggregator's host:port")
-    parser.add_argument("--token-file", type=Path, help=f"file with the access token (else the variable {TOKEN_VARIABLE})")
+    parser.add_argument(
+        "--token-file", type=Path, help=f"file with the access token (else the variable {TOKEN_VARIABLE})"
+    )
     parser.add_argument("--ca", type=Path, help="TLS: the authority that signed the aggregator's certificate (PEM)")
     parser.add_argument("--cert", type=Path, help="mutual TLS: own certificate (PEM)")
     parser.add_argument("--key", type=Path, help="mutual TLS: own key (PEM)")

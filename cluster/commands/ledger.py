@@ -25,8 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--high-water", type=Path, help="the ledger's high-water mark, if not beside the database")
     parser.add_argument("--epsilon", type=float, help="grant: the cap")
     parser.add_argument("--delta", type=float, help="grant: the delta the cap is for")
-    parser.add_argument("--kind", choices=[k.value for k in BudgetKind], default="gaussian", help="grant: how spending is summed")
-    parser.add_argument("--orders", type=float, nargs="*", default=[], help="grant --kind rdp: the Renyi orders, fixed for good")
+    parser.add_argument(
+        "--kind", choices=[k.value for k in BudgetKind], default="gaussian", help="grant: how spending is summed"
+    )
+    parser.add_argument(
+        "--orders", type=float, nargs="*", default=[], help="grant --kind rdp: the Renyi orders, fixed for good"
+    )
     parser.add_argument("--by", help="grant: who grants")
 
 
@@ -41,7 +45,7 @@ def ledger_url(text: str) -> str:
 
 def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Show, verify or grant."""
-    ledger = Ledger(ledger_url(options.ledger), high_water=options.high_water, create=options.action == "grant")
+    ledger = Ledger(ledger_url(options.ledger), high_water=options.high_water)
     try:
         return {"show": _show, "verify": _verify, "grant": _grant}[options.action](ledger, options)
     finally:
@@ -54,10 +58,26 @@ def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         console = Console()
         table = Table(title="Privacy budgets")
-        for column in ("data set", "spent epsilon", "cap epsilon", "delta", "neighbouring relation", "summed as", "entries"):
+        for column in (
+            "data set",
+            "spent epsilon",
+            "cap epsilon",
+            "delta",
+            "neighbouring relation",
+            "summed as",
+            "entries",
+        ):
             table.add_column(column)
         for b in budgets:
-            table.add_row(b.dataset, f"{b.spent_epsilon:.4g}", f"{b.epsilon:g}", f"{b.delta:g}", b.neighbouring, b.kind.value, str(b.entries))
+            table.add_row(
+                b.dataset,
+                f"{b.spent_epsilon:.4g}",
+                f"{b.epsilon:g}",
+                f"{b.delta:g}",
+                b.neighbouring,
+                b.kind.value,
+                str(b.entries),
+            )
         console.print(table)
         entries = Table(title="Entries")
         for column in ("no.", "data set", "what", "purpose", "run", "cost", "hash"):
@@ -74,7 +94,11 @@ def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
 def _verify(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
     found = ledger.verify()
     if not found.ok:
-        raise LedgerDoubt("the ledger was altered or damaged", why="; ".join(found.problems), mend="compare it with a backup and its high-water mark; charge nothing until it is understood")
+        raise LedgerDoubt(
+            "the ledger was altered or damaged",
+            why="; ".join(found.problems),
+            mend="compare it with a backup and its high-water mark; charge nothing until it is understood",
+        )
     sequence, head = ledger.position()
     print(f"intact: {found.entries} entries, head {head}", file=sys.stderr)
     return {"ok": True, "entries": found.entries, "position": sequence, "head": head}
@@ -85,9 +109,20 @@ def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
     if options.dataset is None:
         missing.insert(0, "the data set's name")
     if missing:
-        raise BadInput(f"grant needs {', '.join(missing)}", mend="stillhouse ledger grant NAME --epsilon 2 --delta 1e-5 --by OFFICER")
+        raise BadInput(
+            f"grant needs {', '.join(missing)}",
+            mend="stillhouse ledger grant NAME --epsilon 2 --delta 1e-5 --by OFFICER",
+        )
     budget = ledger.grant(
-        options.dataset, epsilon=options.epsilon, delta=options.delta, kind=BudgetKind(options.kind), orders=tuple(options.orders), by=options.by
+        options.dataset,
+        epsilon=options.epsilon,
+        delta=options.delta,
+        kind=BudgetKind(options.kind),
+        orders=tuple(options.orders),
+        by=options.by,
     )
-    print(f"'{budget.dataset}' may spend epsilon {budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})", file=sys.stderr)
+    print(
+        f"'{budget.dataset}' may spend epsilon {budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})",
+        file=sys.stderr,
+    )
     return budget.to_json()

@@ -13,7 +13,9 @@ from ..config.compose import compose
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for example method=pate data=fashion_mnist seed=1")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="for example method=pate data=fashion_mnist seed=1"
+    )
     parser.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
 
 
@@ -24,9 +26,13 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
         if not options.json:
             print(yaml.safe_dump(resolved.plain, sort_keys=False), end="")
         return resolved.plain
+    # Ray and torch take seconds to import; a mistake in the configuration is reported before that.
+    from rich.console import Console
+
+    from ...platform.report.tables import print_report
     from ..run import run, summary
 
     finished = run(resolved)
-    finished.report.print(sys.stderr)
+    print_report(finished.report, Console(stderr=True))
     print(f"run folder: {finished.folder}\nreport:     {finished.folder / 'report.html'}", file=sys.stderr)
     return summary(finished)

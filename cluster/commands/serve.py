@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=Path, required=True, help="file of token hashes, made by `stillhouse token`")
     parser.add_argument("--tls-cert", type=Path, help="server certificate (PEM)")
     parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
-    parser.add_argument("--client-ca", type=Path, help="mutual TLS: the authority that signed the clients' certificates")
+    parser.add_argument(
+        "--client-ca", type=Path, help="mutual TLS: the authority that signed the clients' certificates"
+    )
     parser.add_argument("--ready-file", type=Path, help="write the address here when calls are taken")
 
 
@@ -43,7 +45,11 @@ def roster(options: argparse.Namespace) -> list[str]:
     else:
         names = [n.strip() for n in options.silos.split(",") if n.strip()]
     if not names:
-        raise BadInput("the roster is empty", why="votes are counted against a fixed list of silos", mend="give --silos or --roster")
+        raise BadInput(
+            "the roster is empty",
+            why="votes are counted against a fixed list of silos",
+            mend="give --silos or --roster",
+        )
     return names
 
 
@@ -68,7 +74,11 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
 
     def ready(port: int) -> None:
         address = f"{host}:{port}"
-        print(f"aggregator of '{config.dataset}' listens on {address}, {len(names)} silos, quorum {config.quorum}", file=sys.stderr, flush=True)
+        print(
+            f"aggregator of '{config.dataset}' listens on {address}, {len(names)} silos, quorum {config.quorum}",
+            file=sys.stderr,
+            flush=True,
+        )
         if options.ready_file:
             partial = options.ready_file.with_suffix(".part")
             partial.write_text(json.dumps({"address": address, "pid": os.getpid()}), encoding="utf-8")

@@ -18,8 +18,19 @@ from .endpoint import add_endpoint_arguments, endpoint_of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--folder", type=Path, required=True, help="the silo's own folder; its name is the silo's name; it holds shard.npz")
-    parser.add_argument("--teacher", nargs="*", default=["name=scatter_ridge"], metavar="KEY=VALUE", help="teacher kind and settings, e.g. name=cnn epochs=30")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="the silo's own folder; its name is the silo's name; it holds shard.npz",
+    )
+    parser.add_argument(
+        "--teacher",
+        nargs="*",
+        default=["name=scatter_ridge"],
+        metavar="KEY=VALUE",
+        help="teacher kind and settings, e.g. name=cnn epochs=30",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batches", type=int, help="leave after this many batches (default: stay)")

@@ -81,7 +81,7 @@ def compose(overrides: Sequence[str]) -> Resolved:
         raise ConfigError([*problems, str(error).strip().splitlines()[0]]) from error
     assert isinstance(plain, dict)
     sections, section_problems = _check_chosen(plain)
-    config, tree_problems = _check_tree({k: v for k, v in plain.items()})
+    config, tree_problems = _check_tree(plain)
     problems += section_problems + tree_problems
     if problems:
         raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` prints all that there are")
@@ -120,7 +120,7 @@ def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
     if isinstance(tree, dict) and tree and path not in CHOSEN_SECTIONS:
         for key, value in tree.items():
             yield from _leaves(value, (*path, str(key)))
-    else:
+    elif path:
         yield path, tree
 
 
@@ -151,7 +151,7 @@ def _fill(schema_of: Any, leaves: Iterator[tuple[tuple[str, ...], Any]]) -> tupl
 
 
 def _check_tree(plain: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    free = [path for path in CHOSEN_SECTIONS]
+    free = list(CHOSEN_SECTIONS)
     leaves = ((path, value) for path, value in _leaves(plain) if path not in free)
     schema, problems = _fill(RunConfig, leaves)
     if problems:

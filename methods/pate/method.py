@@ -69,7 +69,9 @@ class Pate:
             RunFailed: no query was answered.
         """
         if self.queries > len(data.pool):
-            raise BadInput(f"{self.queries} queries, but the pool has {len(data.pool)} images", mend="lower method.queries")
+            raise BadInput(
+                f"{self.queries} queries, but the pool has {len(data.pool)} images", mend="lower method.queries"
+            )
         answers = run.stage(LABELS, lambda: self._ask(data, run), inputs=self.question(data), once=True)
         asked, labels = answers["indices"], answers["labels"]
         answered = labels >= 0
@@ -86,20 +88,24 @@ class Pate:
         path = run.folder / "student.safetensors"
         if run.world.first:
             save_file(student.state_dict(), path)
-        spending = np.asarray(answers["spending"], dtype=float)
-        statuses = {str(k): int(v) for k, v in answers["statuses"].items()}
+        statuses = dict(Counter(answers["statuses"]))
+        statement = label_statement(
+            data.mechanism, asked=len(asked), answered=statuses.get("answered", 0), delta=data.delta
+        )
         metrics = {
             "student_accuracy": Metric(scores, "fraction", "higher"),
             "asked": Metric(float(len(asked)), "queries"),
             "answered": Metric(float(answered.sum()), "queries"),
-            "epsilon_spent": Metric(float(spending[-1]), "epsilon", "lower"),
+            "epsilon": Metric(statement.epsilon, "epsilon", "lower"),
+            "ledger_epsilon": Metric(answers["ledger_epsilon"], "epsilon", "lower"),
         }
         notes = [data.protocol, f"statuses of the {len(asked)} queries: {statuses}"]
         if statuses.get("budget") or len(asked) < self.queries:
-            notes.append(f"the budget ended the questions: {self.queries} planned, {len(asked)} asked, {int(answered.sum())} answered")
+            notes.append(
+                f"the budget ended the questions: {self.queries} planned, {len(asked)} asked, {int(answered.sum())} answered"
+            )
         if answers["from_store"]:
             notes.append(f"{answers['from_store']} answers came from the store and cost nothing now")
-        statement = label_statement(data.mechanism, asked=len(asked), answered=statuses.get("answered", 0), delta=data.delta)
         return Outcome("pate", metrics, statement, artefacts={"student": path.name}, notes=tuple(notes))
 
     def nonprivate(self, data: TransferData, private: ImageData, run: Run) -> float:
@@ -109,18 +115,25 @@ class Pate:
         student.fit_projection(torch.from_numpy(data.pool))
         images = torch.from_numpy(private.images).split(FEATURE_BATCH)
         features = torch.cat([student.project(part) for part in images])
-        return self._train(data, run, student, features, torch.from_numpy(private.labels), name="nonprivate", batch_size=256)
+        return self._train(
+            data, run, student, features, torch.from_numpy(private.labels), name="nonprivate", batch_size=256
+        )
 
     def question(self, data: TransferData) -> dict[str, Any]:
         """Return all that the bought labels depend on."""
         pool = hashlib.sha256(np.ascontiguousarray(data.pool).data).hexdigest()
-        return {"pool": pool, "mechanism": data.mechanism.to_json(), "ensemble": data.ensemble_id, "queries": self.queries}
+        return {
+            "pool": pool,
+            "mechanism": data.mechanism.to_json(),
+            "ensemble": data.ensemble_id,
+            "queries": self.queries,
+        }
 
     def _ask(self, data: TransferData, run: Run) -> dict[str, Any]:
         order = torch.randperm(len(data.pool), generator=run.generator)[: self.queries].numpy()
         labels: list[np.ndarray] = []
-        statuses: Counter[str] = Counter()
-        spending: list[float] = []
+        statuses: list[str] = []
+        spent = 0.0
         stored = charged = 0
         with run.progress(len(order), "asking the ensemble") as bar:
             for start in range(0, len(order), self.batch_queries):
@@ -133,14 +146,14 @@ class Pate:
                     run.say(f"budget: {error.what}; going on with the {start} queries asked so far")
                     break
                 labels.append(np.asarray(got.labels, dtype=np.int64))
-                statuses.update(str(s) for s in got.statuses)
-                spending.append(float(got.spent_epsilon))
+                statuses += [str(s) for s in got.statuses]
+                spent = float(got.spent_epsilon)
                 stored += int(np.sum(got.from_store))
                 charged += int(got.cost_nano_rho)
                 bar.advance(len(part), say=f"epsilon {got.spent_epsilon:.3g}")
         found = np.concatenate(labels)
         return {
-            "indices": order[: len(found)], "labels": found, "statuses": dict(statuses), "spending": spending,
+            "indices": order[: len(found)], "labels": found, "statuses": statuses, "ledger_epsilon": spent,
             "from_store": stored, "cost_nano_rho": charged,
         }  # fmt: skip
 

@@ -12,7 +12,11 @@ def label_events(mechanism: Mechanism, *, asked: int, answered: int) -> list[tup
     """Return the charged events of a run: the check for every query asked, the answer for every query answered."""
     check = mechanism.check_event()
     events = [] if check is None or not asked else [("threshold check of every query asked", check.times(asked))]
-    return [*events, ("noisy label of every query answered", mechanism.answer_event().times(answered))] if answered else events
+    return (
+        [*events, ("noisy label of every query answered", mechanism.answer_event().times(answered))]
+        if answered
+        else events
+    )
 
 
 def label_statement(mechanism: Mechanism, *, asked: int, answered: int, delta: float) -> PrivacyStatement:

@@ -23,7 +23,9 @@ class ScatterStudent(nn.Module):
     mean: torch.Tensor
     directions: torch.Tensor
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, *, components: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, *, components: int, hidden: int, dropout: float
+    ) -> None:
         super().__init__()
         self.scattering = Scattering2D(shape)
         features = self.scattering.features

@@ -37,7 +37,9 @@ class ImageData:
             raise BadInput(f"{self.name}: {self.classes} classes", why="a classifier needs at least two")
         if len(labels) and (labels.min() < 0 or labels.max() >= self.classes):
             # Which record it is stays unsaid: errors may travel further than records.
-            raise BadInput(f"{self.name}: a label lies outside 0 .. {self.classes - 1}", mend="check the number of classes")
+            raise BadInput(
+                f"{self.name}: a label lies outside 0 .. {self.classes - 1}", mend="check the number of classes"
+            )
         object.__setattr__(self, "labels", labels.astype(np.int64))
 
     def __len__(self) -> int:

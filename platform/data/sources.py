@@ -50,7 +50,9 @@ class IdxSet:
 
 IDX_SETS = {
     "fashion_mnist": IdxSet(
-        "FashionMNIST", ("/usr/share/datasets/fashion-mnist",), "apt-get install dataset-fashion-mnist, or data.download=true"
+        "FashionMNIST",
+        ("/usr/share/datasets/fashion-mnist",),
+        "apt-get install dataset-fashion-mnist, or data.download=true",
     ),
     "mnist": IdxSet("MNIST", (), "data.root=FOLDER with the four idx files, or data.download=true"),
 }
@@ -76,7 +78,7 @@ def _digits() -> Source:
     images = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
     everything = ImageData(images, labels, 10, "digits")
     # Consecutive digits come from one writer; a keyed order of record numbers mixes them without looking at them.
-    order = np.concatenate([Manifest.make(len(images), 599, key="digits split").indices(s) for s in range(599)])
+    order = np.argsort(Manifest.make(len(images), len(images), key="digits split").assignment)
     private, pool = DIGITS_SPLIT["private"], DIGITS_SPLIT["pool"]
     parts = np.split(order, [private, private + pool])
     return Source(*(everything.take(part) for part in parts), protocol=DIGITS_PROTOCOL)
@@ -111,7 +113,9 @@ def _download(known: IdxSet, root: Path) -> Path:
     try:
         loader(str(root), download=True)
     except (OSError, RuntimeError) as error:
-        raise BadInput(f"{known.torchvision} could not be downloaded", why=str(error).splitlines()[0], mend=known.install) from None
+        raise BadInput(
+            f"{known.torchvision} could not be downloaded", why=str(error).splitlines()[0], mend=known.install
+        ) from None
     return root / known.torchvision / "raw"
 
 

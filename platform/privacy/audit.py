@@ -17,13 +17,12 @@ Where a decision rule has to be chosen from data, it is chosen on one half of th
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
-from scipy.stats import beta as beta_law
-from scipy.stats import binom
+from scipy.special import bdtr, betainccinv, ndtr, ndtri
 
 from ..errors import BadInput
 from .accounting import gdp_epsilon
@@ -44,7 +43,7 @@ def upper_rate(errors: int, trials: int, significance: float) -> float:
     positive_int(trials=trials)
     if not 0 <= errors <= trials:
         raise BadInput("errors must lie between 0 and the number of trials")
-    return 1.0 if errors == trials else float(beta_law.ppf(1 - significance, errors + 1, trials - errors))
+    return 1.0 if errors == trials else float(betainccinv(errors + 1, trials - errors, significance))
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,9 @@ def score_errors(
     candidates = np.unique(np.quantile(known, np.linspace(0.002, 0.998, 250)))
 
     def errors(t: float, a: np.ndarray, b: np.ndarray) -> ErrorCounts:
-        return ErrorCounts(int(np.sum(b > t)), len(b), int(np.sum(a <= t)), len(a))
+        return ErrorCounts(int(np.count_nonzero(b > t)), len(b), int(np.count_nonzero(a <= t)), len(a))
 
-    best = max(candidates, key=lambda t: power(errors(t, inside[::2], outside[::2])))
+    best = max(candidates, key=lambda t: power(errors(float(t), inside[::2], outside[::2])))
     return errors(float(best), inside[1::2], outside[1::2])
 
 
@@ -135,32 +134,31 @@ def output_errors(first: Sequence[Hashable], second: Sequence[Hashable]) -> Erro
     a, b = list(first), list(second)
     if min(len(a), len(b)) < 4:
         raise BadInput("an audit needs at least 4 draws on each side")
-    excess: dict[Hashable, float] = {}
-    for output in a[::2]:
-        excess[output] = excess.get(output, 0.0) + 1 / len(a[::2])
-    for output in b[::2]:
-        excess[output] = excess.get(output, 0.0) - 1 / len(b[::2])
-    says_first = {output for output, margin in excess.items() if margin > 0}
+    on_first, on_second = Counter(a[::2]), Counter(b[::2])
+    share = on_second.total() / on_first.total()
+    says_first = {output for output, seen in on_first.items() if seen * share > on_second[output]}
+    tested_first, tested_second = Counter(a[1::2]), Counter(b[1::2])
     return ErrorCounts(
-        false_positives=sum(output in says_first for output in b[1::2]),
-        out_trials=len(b[1::2]),
-        false_negatives=sum(output not in says_first for output in a[1::2]),
-        in_trials=len(a[1::2]),
+        false_positives=sum(seen for output, seen in tested_second.items() if output in says_first),
+        out_trials=tested_second.total(),
+        false_negatives=sum(seen for output, seen in tested_first.items() if output not in says_first),
+        in_trials=tested_first.total(),
     )
 
 
 def one_run_p_value(canaries: int, guesses: int, correct: int, *, epsilon: float, delta: float) -> float:
-    """Probability that an (epsilon, delta)-DP run lets this many guesses be right (Steinke et al. 2023, Theorem 5.2)."""
+    """Probability that an (epsilon, delta)-DP run lets this many guesses be right (Steinke et al. 2023)."""
     positive_int(canaries=canaries, guesses=guesses)
     if not 0 <= correct <= guesses <= canaries:
         raise BadInput("0 <= correct <= guesses <= canaries must hold")
-    law = binom(guesses, 1 / (1 + math.exp(-epsilon)))
-    p = float(law.sf(correct - 1))
-    if _delta(delta) > 0 and correct > 0:
-        i = np.arange(1, correct + 1)
-        below = law.cdf(correct - 1)
-        p += 2 * canaries * delta * float(np.max((below - law.cdf(correct - 1 - i)) / i))
-    return min(1.0, p)
+    _delta(delta)
+    if correct == 0:
+        return 1.0
+    # Pr[Bin <= k] for k = -1 .. correct - 1, and the tail as the mirrored law's head, which keeps its digits.
+    head = np.append(0.0, bdtr(np.arange(correct), guesses, 1 / (1 + math.exp(-epsilon))))
+    tail = float(bdtr(guesses - correct, guesses, 1 / (1 + math.exp(epsilon))))
+    i = np.arange(1, correct + 1)
+    return min(1.0, tail + 2 * canaries * delta * float(np.max((head[-1] - head[correct - i]) / i)))
 
 
 def one_run_epsilon(canaries: int, guesses: int, correct: int, *, delta: float, significance: float = 0.05) -> float:

@@ -9,12 +9,11 @@ A plan calibrated here fits the budget of the same epsilon exactly: costs are ro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from ..errors import BadInput
 from .budget import BudgetKind, budget_cap, event_cost
-from .events import Event
+from .events import Event, SubsampledGaussianEvent
 from .mechanisms import ConfidentGNMax, GNMax, LNMax
 from .validate import non_negative, positive, positive_int, probability
 
@@ -90,19 +89,22 @@ def confident_gnmax(
 
 def dpsgd_noise_multiplier(*, epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
     """Noise multiplier of DP-SGD by dp-accounting's Renyi accountant (add-or-remove-one record)."""
-    from dp_accounting import calibrate_dp_mechanism, rdp
-
-    from .events import SubsampledGaussianEvent
+    from dp_accounting import LowerEndpointAndGuess, calibrate_dp_mechanism, mechanism_calibration, rdp
 
     positive(epsilon=epsilon)
     probability(delta=delta, sample_rate=sample_rate)
     positive_int(steps=steps)
-    found = calibrate_dp_mechanism(
-        rdp.RdpAccountant,
-        lambda multiplier: SubsampledGaussianEvent(multiplier, sample_rate, steps).dp_event(),
-        epsilon,
-        delta,
-    )
-    if found is None or not math.isfinite(found):
-        raise BadInput(f"no noise multiplier reaches epsilon {epsilon}")
+    try:
+        found = calibrate_dp_mechanism(
+            rdp.RdpAccountant,
+            lambda multiplier: SubsampledGaussianEvent(float(multiplier), sample_rate, steps).dp_event(),
+            epsilon,
+            delta,
+            LowerEndpointAndGuess(0.05, 1.0),
+        )
+    except mechanism_calibration.NoBracketIntervalFoundError:
+        raise BadInput(
+            f"no noise multiplier above 0.05 gives epsilon {epsilon}",
+            mend="choose a smaller epsilon or fewer steps",
+        ) from None
     return float(found)

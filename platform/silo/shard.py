@@ -48,5 +48,7 @@ def read_shard(folder: Path) -> ImageData:
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path} cannot be read", why=type(error).__name__, mend="write it again with numpy.savez") from None
+        raise BadInput(
+            f"{path} cannot be read", why=type(error).__name__, mend="write it again with numpy.savez"
+        ) from None
     return ImageData(images, labels, max(2, classes), Path(folder).name)

@@ -107,7 +107,7 @@ def train(
         if position.epoch == epochs:
             run.reused.append(name)
             run.say(f"{name}: found trained from an earlier start")
-            return Trained(position.step, position.means(), resumed_at)
+            return Trained(position.step, run.mean(position.means()), resumed_at)
         with run.progress(epochs * len(loader), name) as bar:
             bar.advance(position.step)
             while position.epoch < epochs:
@@ -146,7 +146,7 @@ def train(
                 if run.agree(position.epoch == epochs or time.monotonic() - last_kept >= checkpoint_seconds):
                     _keep(run, name, key, model, parts, position)
                     last_kept = time.monotonic()
-    return Trained(position.step, position.means(), resumed_at)
+    return Trained(position.step, run.mean(position.means()), resumed_at)
 
 
 class _Position:
@@ -210,12 +210,14 @@ def _set_generators(run: Run, states: Mapping[str, torch.Tensor]) -> None:
 
 
 def _keep(run: Run, name: str, key: str, model: torch.nn.Module, parts: Mapping[str, Stateful], at: _Position) -> None:
+    # Averaged over the processes: all of them will go on from these.
+    sums = run.mean({metric: float(value) for metric, value in at.sums.items()})
     run.checkpoint(
         {
             "key": key,
             "model": model.state_dict(),
             "parts": {part: item.state_dict() for part, item in parts.items()},
-            "position": {"epoch": at.epoch, "batch": at.batch, "step": at.step, "summed": at.summed, "sums": at.sums},
+            "position": {"epoch": at.epoch, "batch": at.batch, "step": at.step, "summed": at.summed, "sums": sums},
             "epoch_generator": at.epoch_generator,
             "generators": _generators(run),
         },
@@ -237,7 +239,9 @@ def _restore(
         item.load_state_dict(state["parts"][part])
     kept = state["position"]
     at.epoch, at.batch, at.step, at.summed = kept["epoch"], kept["batch"], kept["step"], kept["summed"]
-    at.sums = {metric: value.to(run.device) for metric, value in kept["sums"].items()}
+    at.sums = {
+        name: torch.tensor(value, dtype=torch.float64, device=run.device) for name, value in kept["sums"].items()
+    }
     at.epoch_generator = state["epoch_generator"]
     if at.batch == 0:  # Between two epochs nothing is drawn again, so the generators go on from here at once.
         _set_generators(run, state["generators"])
@@ -248,7 +252,7 @@ def _restore(
 
 
 def _report(run: Run, name: str, position: _Position, bar: Bar) -> None:
-    means = position.means()
+    means = run.mean(position.means())
     run.log({f"{name}/{metric}": value for metric, value in means.items()}, position.step)
     bar.advance(0, say=f"loss {means['loss']:.4f}")
     if not math.isfinite(means["loss"]):

@@ -76,6 +76,9 @@ class Run(Protocol):
     def agree(self, value: bool) -> bool:
         """What the first process says, on every process."""
 
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Averages over all processes. Every process of the world must call it."""
+
 
 class LocalRun:
     """A run in one process, in one folder."""
@@ -175,6 +178,10 @@ class LocalRun:
     def agree(self, value: bool) -> bool:
         """There is nobody to disagree."""
         return value
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """There is nobody to average with."""
+        return dict(values)
 
 
 def _pixels(array: Any) -> np.ndarray:

@@ -31,7 +31,9 @@ class Town:
         return [sys.executable, "-m", "stillhouse", *words]
 
     def call(self, *words: str, expect: int = 0) -> dict[str, object]:
-        done = subprocess.run(self.command(*words, "--json"), cwd=self.home, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            self.command(*words, "--json"), cwd=self.home, capture_output=True, text=True, timeout=PATIENCE
+        )
         assert done.returncode == expect, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
 
@@ -45,7 +47,17 @@ class Town:
     def serve(self) -> tuple[subprocess.Popen[bytes], str]:
         ready = self.home / "ready.json"
         ready.unlink(missing_ok=True)
-        words = ["serve", "--dataset", "clinic", "--classes", "10", "--silos", ",".join(SILOS), "--address", "127.0.0.1:0"]
+        words = [
+            "serve",
+            "--dataset",
+            "clinic",
+            "--classes",
+            "10",
+            "--silos",
+            ",".join(SILOS),
+            "--address",
+            "127.0.0.1:0",
+        ]
         words += ["--ledger", "ledger.db", "--tokens", "tokens.json", "--deadline", "60", "--ready-file", "ready.json"]
         process = self.start("serve", *words)
         wait_for(ready.exists, process, self.home / "serve.log")
@@ -95,7 +107,9 @@ def town(tmp_path: Path) -> Iterator[Town]:
 def test_serve_join_ask(town: Town) -> None:
     for role, name in [("silo", s) for s in SILOS] + [("analyst", "analyst")]:
         town.call("token", role, name, "--tokens", "tokens.json", "--out", f"{name}.token")
-    town.call("ledger", "grant", "clinic", "--ledger", "ledger.db", "--epsilon", "77.4", "--delta", "1e-5", "--by", "officer")
+    town.call(
+        "ledger", "grant", "clinic", "--ledger", "ledger.db", "--epsilon", "77.4", "--delta", "1e-5", "--by", "officer"
+    )
     server, address = town.serve()
     for silo in SILOS:
         town.join(silo, address)

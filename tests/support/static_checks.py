@@ -42,7 +42,12 @@ def check_floors(aside: Path) -> int:
         for module in (ROOT / package).glob("*.py"):
             shutil.copy(module, target)
     (aside / "stillhouse" / "platform" / "__init__.py").touch()
-    command = [str(Path(sys.executable).with_name("lint-imports")), "--config", str(ROOT / ".importlinter"), "--no-cache"]
+    command = [
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--config",
+        str(ROOT / ".importlinter"),
+        "--no-cache",
+    ]
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(aside)}, cwd=aside).returncode
 
 

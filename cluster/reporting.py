@@ -1,0 +1,81 @@
+"""The report of a run of knowledge transfer, from its outcome, its bought labels and (in a simulation) its diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..platform.privacy.accounting import plan_epsilon
+from ..platform.privacy.mechanisms import Mechanism
+from ..platform.report.report import Accuracy, Agreement, Report, Spending
+from ..platform.training.outcome import Outcome
+from .config.compose import Resolved
+from .diagnostics import Diagnostics
+from .record import versions
+
+CURVE_POINTS = 200
+
+
+def report_of(
+    resolved: Resolved,
+    outcome: Outcome,
+    labels: Mapping[str, Any],
+    figures: Diagnostics | None,
+    *,
+    protocol: str,
+    position: tuple[int, str] | None,
+    this_start: tuple[str, ...],
+    cap: float | None,
+) -> Report:
+    """Put together what there is to tell."""
+    notes = list(outcome.notes)
+    accuracies = [Accuracy("student", outcome.metrics["student_accuracy"].value, "released")]
+    agreement = None
+    if figures is not None:
+        accuracies = [
+            Accuracy("mean teacher", figures.mean_teacher, "diagnostic"),
+            Accuracy("noiseless ensemble", figures.ensemble, "diagnostic"),
+            *accuracies,
+            Accuracy("non-private reference", figures.nonprivate, "non_private"),
+        ]
+        agreement = Agreement.of(figures.histograms)
+        if figures.data_dependent is not None:
+            notes.append(
+                f"data-dependent epsilon of the same queries: {figures.data_dependent:.3f} (simulation only: it is a function of "
+                "the private votes, and may not be published without smooth sensitivity)"
+            )
+    config = resolved.config
+    return Report(
+        title=f"{outcome.method} on {config.data.name}",
+        method=outcome.method,
+        data=config.data.name,
+        protocol=protocol,
+        accuracies=tuple(accuracies),
+        privacy=outcome.privacy,
+        seed=config.seed,
+        spending=spending(resolved.mechanism, labels["statuses"], config.privacy.target_delta, cap),
+        agreement=agreement,
+        notes=tuple(notes),
+        this_start=this_start,
+        ledger=position,
+        config=resolved.plain,
+        versions=versions(),
+    )
+
+
+def spending(mechanism: Mechanism, statuses: list[str], delta: float, cap: float | None) -> Spending:
+    """Return the epsilon after each query asked, from the statuses alone (they are released)."""
+    answered = np.cumsum([status == "answered" for status in statuses])
+    check, answer = mechanism.check_event(), mechanism.answer_event()
+
+    def epsilon(asked: int) -> float:
+        bought = int(answered[asked - 1])
+        events = ([check.times(asked)] if check else []) + ([answer.times(bought)] if bought else [])
+        return plan_epsilon(events, delta)
+
+    # The curve is smooth: a few hundred exact points, straight lines between them.
+    grid = np.unique(np.linspace(1, len(statuses), min(CURVE_POINTS, len(statuses))).astype(int))
+    curve = np.interp(np.arange(1, len(statuses) + 1), grid, [epsilon(int(asked)) for asked in grid])
+    return Spending(tuple(np.maximum.accumulate(curve).tolist()), int(answered[-1]), cap)

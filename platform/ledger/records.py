@@ -1,0 +1,171 @@
+"""What goes into the ledger and what comes out, and the checks on the way in."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BadInput, BudgetExhausted, LedgerDoubt
+from ..privacy.budget import BudgetKind, budget_cap, event_cost, spent_epsilon
+from ..privacy.events import Event, event_from_json
+from .books import Account, Terms
+from .chain import LARGEST, canonical_json
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One thing to be paid for. The key makes a retry the same charge."""
+
+    dataset: str
+    key: str
+    event: Event
+    purpose: str
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Proof of a durable charge; `replayed` when the key was already paid for, so nothing was added."""
+
+    seq: int
+    key: str
+    cost: tuple[int, ...]
+    replayed: bool
+    spent_after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The state of one data set. Amounts are billionths: of rho, or of the Renyi bound at each order."""
+
+    dataset: str
+    epsilon: float
+    delta: float
+    kind: BudgetKind
+    orders: tuple[float, ...]
+    cap: tuple[int, ...]
+    spent: tuple[int, ...]
+    entries: int
+    neighbouring: str
+
+    @property
+    def remaining(self) -> tuple[int, ...]:
+        """What is left under the cap."""
+        return tuple(map(int.__sub__, self.cap, self.spent))
+
+    @property
+    def spent_epsilon(self) -> float:
+        """The total as an epsilon at `delta`."""
+        return spent_epsilon(self.kind, self.spent, delta=self.delta, orders=self.orders)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a full reading of the ledger found."""
+
+    ok: bool
+    entries: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A charge that passed all checks that need no database."""
+
+    charge: Charge
+    event: Event
+    content: dict[str, Any]
+    body: str
+
+
+def name(**values: object) -> None:
+    """Each value is a printable text of at most 500 characters that has one spelling only.
+
+    Two names that look alike but differ in invisible ways would be two budgets for one data set.
+    """
+    for keyword, value in values.items():
+        if not isinstance(value, str) or not value or len(value) > 500:
+            raise BadInput(f"{keyword} must be a text of 1 to 500 characters")
+        if not value.isprintable() or value != value.strip() or unicodedata.normalize("NFC", value) != value:
+            raise BadInput(
+                f"{keyword} must be plain printable text",
+                why="control characters, outer spaces and unusual encodings make names that only look the same",
+            )
+
+
+def prepare(charge: Charge) -> Prepared:
+    """Check a charge and fix the text that will be kept of it."""
+    name(dataset=charge.dataset, key=charge.key, purpose=charge.purpose)
+    if charge.run:
+        name(run=charge.run)
+    try:
+        data = charge.event.to_json()
+        # The price is taken from what the entry will say, never from the object that was handed in.
+        event = event_from_json(data)
+    except (BadInput, AttributeError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, BadInput) else "it has no JSON form"
+        raise LedgerDoubt("the event cannot be kept in the ledger", why=why, mend="use a known kind of event") from None
+    if event != charge.event:
+        raise LedgerDoubt(
+            "the event is not the one that its JSON form describes", mend="use the event types of platform.privacy"
+        )
+    content = {"event": data, "purpose": charge.purpose, "run": charge.run}
+    return Prepared(charge, event, content, canonical_json(content))
+
+
+def price(terms: Terms, event: Event) -> tuple[int, ...]:
+    """The cost under these terms; anything but positive whole numbers of sane size is refused."""
+    cost = event_cost(terms.kind, event, orders=terms.orders)
+    if len(cost) != len(terms.cap) or any(type(c) is not int or not 1 <= c <= LARGEST for c in cost):
+        raise LedgerDoubt(
+            "the event has no sound cost",
+            why="a cost is a whole number from 1 to 2^63 - 1 at every order of the budget",
+            mend="check the size of the noise",
+        )
+    return cost
+
+
+def terms_of_grant(
+    *,
+    epsilon: float,
+    delta: float,
+    kind: BudgetKind,
+    orders: Sequence[float],
+    neighbouring: str,
+    by: str,
+) -> Terms:
+    """The terms of a new grant, with its cap in whole numbers."""
+    name(neighbouring=neighbouring, by=by)
+    cap = budget_cap(kind, epsilon=epsilon, delta=delta, orders=orders)
+    if any(type(c) is not int or c < 0 for c in cap) or max(cap) > LARGEST:
+        raise LedgerDoubt("the budget has no sound cap", why="a cap is a whole number of at most 2^63 - 1")
+    grid = tuple(float(order) for order in orders)
+    return Terms(float(epsilon), float(delta), BudgetKind(kind), grid, cap, neighbouring, by)
+
+
+def no_budget(dataset: str) -> BadInput:
+    """There is no grant for this data set."""
+    return BadInput(
+        f"data set {dataset!r} has no budget",
+        why="nobody granted one in this ledger",
+        mend="ask an officer to grant one (`stillhouse ledger grant`)",
+    )
+
+
+def exhausted(dataset: str, account: Account, asked: tuple[int, ...]) -> BudgetExhausted:
+    """The refusal of a charge, with all amounts as epsilons."""
+    terms = account.terms
+    left = tuple(map(int.__sub__, terms.cap, account.spent))
+
+    def alone(amounts: tuple[int, ...]) -> float:
+        return spent_epsilon(terms.kind, amounts, delta=terms.delta, orders=terms.orders)
+
+    return BudgetExhausted(
+        f"the charge does not fit the budget of data set {dataset!r}",
+        why=f"asked {alone(asked):.6g}, left {alone(left):.6g}, cap {terms.epsilon:.6g} (epsilon at delta "
+        f"{terms.delta:g}, {terms.neighbouring}; each amount by itself, since epsilons do not simply add); "
+        f"spent so far {alone(account.spent):.6g}. Nothing was drawn and nothing was spent",
+        mend="ask for less, or ask an officer to grant a larger budget (`stillhouse ledger grant`)",
+    )

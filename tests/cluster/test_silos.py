@@ -1,0 +1,97 @@
+"""Silo actors: separate processes that come back, and whose public surface lets only votes out."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from stillhouse.cluster.session import ray_session
+from stillhouse.cluster.silos import Placement, SiloActor, SiloFleet, spread
+from stillhouse.platform.data.partition import Manifest
+from stillhouse.platform.data.sources import load
+from stillhouse.platform.errors import BadInput, TimedOut
+from stillhouse.platform.silo.scatter_ridge import ScatterRidge
+from stillhouse.platform.silo.shard import SHARD, write_shard
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    with ray_session(num_cpus=2, labels={"home": "silo-0"}):
+        yield
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    private = load("digits").private.take(np.arange(160))
+    manifest = Manifest.make(len(private), 4, key="test")
+    found = [tmp_path / f"silo-{i}" for i in range(4)]
+    for i, folder in enumerate(found):
+        write_shard(folder, private.take(manifest.indices(i)))
+    return found
+
+
+def fleet(folders: list[Path], **options: object) -> SiloFleet:
+    settings = {"seed": 0, "endpoint": None, "per_actor": 2, "placement": Placement(), **options}
+    return SiloFleet(folders, ScatterRidge(), **settings)  # type: ignore[arg-type]
+
+
+def test_a_killed_actor_comes_back_with_its_teachers(folders: list[Path]) -> None:
+    silos = fleet(folders)
+    images = load("digits").pool.images[:30]
+    try:
+        seen: list[int] = []
+        assert silos.train(seen.append) == {"trained": 4, "reused": 0}
+        votes = silos.vote(images)
+        assert votes.shape == (4, 30)
+        ray.kill(silos._actors[0], no_restart=False)
+        for _ in range(100):
+            try:
+                again = silos.vote(images)
+                break
+            except Exception:
+                time.sleep(0.2)
+        assert np.array_equal(again, votes)
+        # Not trained again: the teachers were found in the silos' folders.
+        assert silos.train(seen.append) == {"trained": 0, "reused": 4}
+    finally:
+        silos.close()
+
+
+def test_the_public_surface_of_an_actor() -> None:
+    methods = {name for name, _ in inspect.getmembers(SiloActor, inspect.isfunction) if not name.startswith("_")}
+    assert methods == {"train", "vote", "describe"}
+
+
+def test_an_error_in_a_silo_comes_back_as_itself_without_records(folders: list[Path]) -> None:
+    (folders[1] / SHARD).write_bytes(b"secret 4711")
+    silos = fleet(folders)
+    try:
+        with pytest.raises(BadInput, match="cannot be read") as caught:
+            silos.train(lambda ready: None)
+        assert "4711" not in str(caught.value)
+    finally:
+        silos.close()
+
+
+def test_actors_are_pinned_by_label_and_an_unplaceable_one_is_an_error(folders: list[Path]) -> None:
+    pinned = fleet(folders[:2], placement=Placement(label="home"))
+    try:
+        assert pinned.describe()[0]["silos"] == ["silo-0", "silo-1"]
+    finally:
+        pinned.close()
+    lost = fleet(folders[2:], placement=Placement(label="home"), start_seconds=2.0)
+    try:
+        with pytest.raises(TimedOut, match="label"):
+            lost.describe()
+    finally:
+        lost.close()
+
+
+@pytest.mark.parametrize(("teachers", "cpus", "each", "expected"), [(250, 2, 1, 125), (5, 2, 1, 3), (40, 1, 2, 40), (4, 0, 1, 4)])
+def test_silos_are_spread_over_the_cpus(teachers: int, cpus: float, each: float, expected: int) -> None:
+    assert spread(teachers, cpus, each) == expected
