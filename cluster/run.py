@@ -14,6 +14,7 @@ from ..platform.data.sources import Source, load
 from ..platform.errors import BadInput
 from ..platform.ledger.ledger import Ledger
 from ..platform.privacy.budget import BudgetKind
+from ..platform.privacy.statement import REPLACE_ONE
 from ..platform.report.html import write_report
 from ..platform.report.report import Report
 from ..platform.training.outcome import Outcome
@@ -64,7 +65,9 @@ def run(resolved: Resolved) -> Finished:
             label_selector=config.cluster.label_selector,
         )  # fmt: skip
         # Read by a silent run: what this start made itself is not "found from an earlier start".
-        labels = LocalRun(folder, seed=config.seed, reporter=Silent()).find_stage(LABELS, resolved.method.question(data))
+        labels = LocalRun(folder, seed=config.seed, reporter=Silent()).find_stage(
+            LABELS, resolved.method.question(data)
+        )
         figures = _diagnostics(resolved, data, source, local, simulated, labels)
     after = _spent(ledger_url, resolved)
     report = report_of(
@@ -167,6 +170,7 @@ def _grant(resolved: Resolved, ledger_url: str, local: LocalRun) -> None:
             epsilon=privacy.target_epsilon,
             delta=privacy.target_delta,
             kind=BudgetKind(privacy.kind),
+            neighbouring=REPLACE_ONE,
             by="simulation",
         )
         local.say(

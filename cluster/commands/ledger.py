@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from rich.table import Table
 
 from ...platform.errors import BadInput, LedgerDoubt
 from ...platform.ledger.ledger import Ledger
+from ...platform.ledger.records import Budget
 from ...platform.privacy.budget import BudgetKind
+from ...platform.privacy.statement import REPLACE_ONE
 
 DEFAULT_URL = "sqlite:///runs/ledger.db"
 
@@ -45,7 +48,11 @@ def ledger_url(text: str) -> str:
 
 def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Show, verify or grant."""
-    ledger = Ledger(ledger_url(options.ledger), high_water=options.high_water)
+    url = ledger_url(options.ledger)
+    file = Path(url.removeprefix("sqlite:///"))
+    if options.action != "grant" and url.startswith("sqlite:///") and not file.exists():
+        raise BadInput(f"there is no ledger {file}", mend="give its place with --ledger; the first grant makes one")
+    ledger = Ledger(url, high_water=options.high_water)
     try:
         return {"show": _show, "verify": _verify, "grant": _grant}[options.action](ledger, options)
     finally:
@@ -80,14 +87,16 @@ def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
             )
         console.print(table)
         entries = Table(title="Entries")
-        for column in ("no.", "data set", "what", "purpose", "run", "cost", "hash"):
+        for column in ("no.", "data set", "entry", "what", "run", "cost", "hash"):
             entries.add_column(column)
         for e in ledger.entries(options.dataset):
-            entries.add_row(str(e.seq), e.dataset, e.what, e.purpose, e.run, e.cost_text, e.hash[:12])
+            said = e.content
+            what = said.get("purpose") or f"epsilon {said['epsilon']:g} at delta {said['delta']:g}, by {said['by']}"
+            entries.add_row(str(e.seq), e.dataset, e.what, what, said.get("run", ""), e.cost, e.hash[:12])
         console.print(entries)
     return {
-        "budgets": [b.to_json() for b in budgets],
-        "entries": [e.to_json() for e in ledger.entries(options.dataset)],
+        "budgets": [_budget_json(b) for b in budgets],
+        "entries": [{**e._asdict(), "body": e.content} for e in ledger.entries(options.dataset)],
     }
 
 
@@ -119,10 +128,15 @@ def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
         delta=options.delta,
         kind=BudgetKind(options.kind),
         orders=tuple(options.orders),
+        neighbouring=REPLACE_ONE,
         by=options.by,
     )
     print(
         f"'{budget.dataset}' may spend epsilon {budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})",
         file=sys.stderr,
     )
-    return budget.to_json()
+    return _budget_json(budget)
+
+
+def _budget_json(budget: Budget) -> dict[str, Any]:
+    return {**asdict(budget), "kind": budget.kind.value, "spent_epsilon": budget.spent_epsilon}

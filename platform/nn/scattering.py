@@ -52,7 +52,9 @@ class Scattering2D(nn.Module):
         for j in range(J):
             bank = np.fft.fft2(np.stack([morlet(self._outer, j, t, L) for t in range(L)])).real
             for at in range(j + 1):
-                self.register_buffer(f"_psi{j}_{at}", torch.from_numpy(keep(keep(bank, 2**at, -1), 2**at, -2)).float(), persistent=False)
+                self.register_buffer(
+                    f"_psi{j}_{at}", torch.from_numpy(keep(keep(bank, 2**at, -1), 2**at, -2)).float(), persistent=False
+                )
             for axis, (outer, inner) in enumerate(zip(self._outer, self._inner, strict=True)):
                 matrix = low_pass(outer, inner, J=J, resolution=j)
                 self.register_buffer(f"_low{j}_{axis}", torch.from_numpy(matrix).float(), persistent=False)
@@ -75,7 +77,11 @@ class Scattering2D(nn.Module):
                 spectra = torch.fft.fft2(first)[:, :, None]
                 for j2 in range(j1 + 1, self.J):
                     seconds.append(self._low(self._modulus(spectra, j2, at=j1).flatten(1, 2), j2))
-        return torch.cat([zeroth, *firsts, *seconds], dim=1).reshape(batch, channels * self.channels, *self._grid).flatten(1)
+        return (
+            torch.cat([zeroth, *firsts, *seconds], dim=1)
+            .reshape(batch, channels * self.channels, *self._grid)
+            .flatten(1)
+        )
 
     def _pad(self, images: torch.Tensor) -> torch.Tensor:
         height, width = self.shape[1:]

@@ -111,7 +111,9 @@ class CnnTeacher:
             parameters.values(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
         )
 
-        def loss(one: Parameters, inputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        def loss(
+            one: Parameters, inputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, rate: torch.Tensor
+        ) -> torch.Tensor:
             each = F.cross_entropy(functional_call(skeleton, one, (inputs,)), targets, reduction="none")
             # The rate of each teacher's own schedule scales its loss: one optimizer serves teachers of different length.
             return (each * weight).sum() / weight.sum() * rate

@@ -39,7 +39,7 @@ class ScatterRidge:
 
     scales: int = 2
     orientations: int = 8
-    penalty: float = 20.0
+    penalty: float = 25.0
     floor: float = 1e-2
 
     name: ClassVar[str] = "scatter_ridge"
@@ -66,7 +66,12 @@ class ScatterRidge:
         return RidgeTeachers(states, transform)
 
     def load(
-        self, states: Sequence[dict[str, torch.Tensor]], *, shape: tuple[int, int, int], classes: int, device: str = "cpu"
+        self,
+        states: Sequence[dict[str, torch.Tensor]],
+        *,
+        shape: tuple[int, int, int],
+        classes: int,
+        device: str = "cpu",
     ) -> RidgeTeachers:
         """Make teachers of what was learnt before."""
         return RidgeTeachers([{k: v.to(device) for k, v in s.items()} for s in states], self._transform(shape, device))

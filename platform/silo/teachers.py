@@ -45,7 +45,12 @@ class TeacherKind(Protocol):
         """Train one teacher on each shard; `progress(n)` is told how many are ready."""
 
     def load(
-        self, states: Sequence[dict[str, torch.Tensor]], *, shape: tuple[int, int, int], classes: int, device: str = "cpu"
+        self,
+        states: Sequence[dict[str, torch.Tensor]],
+        *,
+        shape: tuple[int, int, int],
+        classes: int,
+        device: str = "cpu",
     ) -> Teachers:
         """Make teachers of what was learnt before."""
 

@@ -38,7 +38,7 @@ def test_every_file_opens_with_a_command_that_works(file: Path) -> None:
 def test_the_data_set_suggests_and_the_user_decides() -> None:
     resolved = compose(["data=fashion_mnist", "silos.teachers=100", "privacy.mechanism.threshold=80"])
     assert resolved.config.silos.teachers == 100
-    assert resolved.mechanism == ConfidentGNMax(threshold=80, sigma1=150, sigma2=40)
+    assert resolved.mechanism == ConfidentGNMax(threshold=80, sigma1=75, sigma2=60)
 
 
 @pytest.mark.parametrize("prefix", ["", "+", "++"])

@@ -1,0 +1,169 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Images(_message.Message):
+    __slots__ = ("shape", "pixels")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    pixels: bytes
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., pixels: _Optional[bytes] = ...) -> None: ...
+
+class JoinRequest(_message.Message):
+    __slots__ = ("description_json",)
+    DESCRIPTION_JSON_FIELD_NUMBER: _ClassVar[int]
+    description_json: str
+    def __init__(self, description_json: _Optional[str] = ...) -> None: ...
+
+class JoinReply(_message.Message):
+    __slots__ = ("dataset", "ensemble", "classes")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    ensemble: str
+    classes: int
+    def __init__(self, dataset: _Optional[str] = ..., ensemble: _Optional[str] = ..., classes: _Optional[int] = ...) -> None: ...
+
+class NextBatchRequest(_message.Message):
+    __slots__ = ("wait_seconds",)
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    wait_seconds: float
+    def __init__(self, wait_seconds: _Optional[float] = ...) -> None: ...
+
+class NextBatchReply(_message.Message):
+    __slots__ = ("found", "id", "hash", "images")
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    found: bool
+    id: str
+    hash: str
+    images: Images
+    def __init__(self, found: _Optional[bool] = ..., id: _Optional[str] = ..., hash: _Optional[str] = ..., images: _Optional[_Union[Images, _Mapping]] = ...) -> None: ...
+
+class SendVotesRequest(_message.Message):
+    __slots__ = ("id", "hash", "silos", "votes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    SILOS_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    hash: str
+    silos: _containers.RepeatedScalarFieldContainer[str]
+    votes: bytes
+    def __init__(self, id: _Optional[str] = ..., hash: _Optional[str] = ..., silos: _Optional[_Iterable[str]] = ..., votes: _Optional[bytes] = ...) -> None: ...
+
+class SendVotesReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReportFailureRequest(_message.Message):
+    __slots__ = ("id", "kind")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    kind: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
+
+class ReportFailureReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SubmitRequest(_message.Message):
+    __slots__ = ("id", "dataset", "ensemble", "mechanism_json", "images", "student")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
+    MECHANISM_JSON_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    STUDENT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    dataset: str
+    ensemble: str
+    mechanism_json: str
+    images: Images
+    student: bytes
+    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., ensemble: _Optional[str] = ..., mechanism_json: _Optional[str] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., student: _Optional[bytes] = ...) -> None: ...
+
+class AnswersRequest(_message.Message):
+    __slots__ = ("id", "wait_seconds")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    wait_seconds: float
+    def __init__(self, id: _Optional[str] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+
+class BatchStatus(_message.Message):
+    __slots__ = ("state", "labels", "statuses", "from_store", "cost_nano_rho", "reason", "budget")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    FROM_STORE_FIELD_NUMBER: _ClassVar[int]
+    COST_NANO_RHO_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    state: str
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    statuses: _containers.RepeatedScalarFieldContainer[str]
+    from_store: _containers.RepeatedScalarFieldContainer[bool]
+    cost_nano_rho: int
+    reason: str
+    budget: BudgetReply
+    def __init__(self, state: _Optional[str] = ..., labels: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[str]] = ..., from_store: _Optional[_Iterable[bool]] = ..., cost_nano_rho: _Optional[int] = ..., reason: _Optional[str] = ..., budget: _Optional[_Union[BudgetReply, _Mapping]] = ...) -> None: ...
+
+class BudgetRequest(_message.Message):
+    __slots__ = ("dataset",)
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    def __init__(self, dataset: _Optional[str] = ...) -> None: ...
+
+class GrantRequest(_message.Message):
+    __slots__ = ("dataset", "epsilon", "delta", "kind", "orders")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    epsilon: float
+    delta: float
+    kind: str
+    orders: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, dataset: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., kind: _Optional[str] = ..., orders: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class BudgetReply(_message.Message):
+    __slots__ = ("dataset", "epsilon", "delta", "kind", "neighbouring", "spent_epsilon", "entries")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURING_FIELD_NUMBER: _ClassVar[int]
+    SPENT_EPSILON_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    epsilon: float
+    delta: float
+    kind: str
+    neighbouring: str
+    spent_epsilon: float
+    entries: int
+    def __init__(self, dataset: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., kind: _Optional[str] = ..., neighbouring: _Optional[str] = ..., spent_epsilon: _Optional[float] = ..., entries: _Optional[int] = ...) -> None: ...
+
+class EntriesRequest(_message.Message):
+    __slots__ = ("dataset",)
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    def __init__(self, dataset: _Optional[str] = ...) -> None: ...
+
+class EntriesReply(_message.Message):
+    __slots__ = ("entries_json",)
+    ENTRIES_JSON_FIELD_NUMBER: _ClassVar[int]
+    entries_json: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, entries_json: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -1,0 +1,165 @@
+"""How errors and arrays cross the wire.
+
+An error keeps its kind and its three sentences (what, why, how to mend it). Errors that are not ours cross as the name
+of their type: their text could hold what a record holds.
+
+>>> back = read_error(write_error(BadInput("no such thing", mend="ask for another")))
+>>> type(back).__name__, back.what, back.mend
+('BadInput', 'no such thing', 'ask for another')
+"""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import numpy as np
+
+from ..errors import (
+    BadInput,
+    BudgetExhausted,
+    InternalBug,
+    LedgerDoubt,
+    NotAuthorised,
+    RunFailed,
+    StillhouseError,
+    TimedOut,
+    Unreachable,
+)
+from . import aggregator_pb2 as pb
+
+ERROR_KEY = "stillhouse-error-bin"
+TOKEN_KEY = "authorization"
+TOKEN_PREFIX = "Bearer "
+
+MOST_QUERIES = 2048
+MOST_BYTES = 32 * 2**20
+MESSAGE_OPTIONS = (
+    ("grpc.max_receive_message_length", 2 * MOST_BYTES),
+    ("grpc.max_send_message_length", 2 * MOST_BYTES),
+)
+
+_LONGEST = 1500  # characters of a sentence; all metadata of a call must stay below 8 KiB
+_STUDENT_UNITS = 2**24
+
+Status = grpc.StatusCode
+_CODES: dict[type[StillhouseError], Status] = {
+    BadInput: Status.INVALID_ARGUMENT,
+    NotAuthorised: Status.PERMISSION_DENIED,
+    TimedOut: Status.DEADLINE_EXCEEDED,
+    Unreachable: Status.UNAVAILABLE,
+    BudgetExhausted: Status.RESOURCE_EXHAUSTED,
+    LedgerDoubt: Status.FAILED_PRECONDITION,
+    RunFailed: Status.ABORTED,
+    InternalBug: Status.INTERNAL,
+}
+_KINDS = {kind.__name__: kind for kind in _CODES}
+# For answers without our own error in them: those of gRPC itself, or of something between us.
+_MEANINGS: dict[Status, type[StillhouseError]] = {
+    Status.UNAVAILABLE: Unreachable,
+    Status.CANCELLED: Unreachable,
+    Status.DEADLINE_EXCEEDED: TimedOut,
+    Status.UNAUTHENTICATED: NotAuthorised,
+    Status.PERMISSION_DENIED: NotAuthorised,
+    Status.INVALID_ARGUMENT: BadInput,
+    Status.RESOURCE_EXHAUSTED: BadInput,
+    Status.UNIMPLEMENTED: BadInput,
+}
+
+
+def sanitised(error: Exception) -> StillhouseError:
+    """Our own error as it is; any other by the name of its type alone."""
+    if isinstance(error, StillhouseError):
+        return error
+    return InternalBug(f"internal error ({type(error).__name__})", mend="tell the aggregator's operator")
+
+
+def code_of(error: StillhouseError) -> Status:
+    """The gRPC status that stands for the error."""
+    return _CODES[_kind(error)]
+
+
+def write_error(error: StillhouseError) -> bytes:
+    """The metadata that carries the error."""
+    fields = {"kind": _kind(error).__name__}
+    fields |= {name: getattr(error, name)[:_LONGEST] for name in ("what", "why", "mend")}
+    return json.dumps(fields).encode()
+
+
+def read_error(data: bytes) -> StillhouseError | None:
+    """The error that `write_error` wrote, or None if these bytes hold none."""
+    try:
+        fields = json.loads(data)
+        return _KINDS[fields["kind"]](str(fields["what"]), why=str(fields["why"]), mend=str(fields["mend"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def meaning(error: grpc.RpcError, address: str) -> StillhouseError:
+    """What a failed call means to its caller."""
+    for key, value in error.trailing_metadata() or ():
+        ours = read_error(value) if key == ERROR_KEY else None
+        if ours is not None:
+            return ours
+    code = error.code()
+    kind = _MEANINGS.get(code, InternalBug)
+    if kind is Unreachable:
+        return Unreachable(
+            f"the aggregator at {address} does not answer", mend="start it, or check address and TLS files"
+        )
+    if kind is TimedOut:
+        return TimedOut(f"no reply from the aggregator at {address} in time", mend="try again")
+    return kind(f"the aggregator at {address} refused the call", why=error.details() or code.name)
+
+
+def _kind(error: StillhouseError) -> type[StillhouseError]:
+    return next((kind for kind in type(error).__mro__ if kind in _CODES), RunFailed)
+
+
+def write_images(images: np.ndarray) -> pb.Images:
+    """Uint8 images (Q, c, h, w) as a message."""
+    count, channels, height, width = images.shape
+    data = np.ascontiguousarray(images).tobytes()
+    return pb.Images(count=count, channels=channels, height=height, width=width, data=data)
+
+
+def read_images(message: pb.Images) -> np.ndarray:
+    """The images in a message, checked against their own shape."""
+    shape = (message.count, message.channels, message.height, message.width)
+    size = shape[0] * shape[1] * shape[2] * shape[3]
+    if not size or size != len(message.data):
+        raise BadInput(f"images of shape {shape} with {len(message.data)} bytes", why="there is one byte a pixel")
+    if message.count > MOST_QUERIES or size > MOST_BYTES:
+        raise BadInput(
+            f"a batch of {message.count} queries and {size} bytes is too large",
+            why=f"at most {MOST_QUERIES} queries and {MOST_BYTES} bytes are taken at once",
+            mend="send smaller batches",
+        )
+    return np.frombuffer(message.data, np.uint8).reshape(shape)
+
+
+def write_integers(values: np.ndarray) -> bytes:
+    """Whole numbers as 32-bit little-endian bytes."""
+    return np.ascontiguousarray(values, dtype="<i4").tobytes()
+
+
+def read_integers(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The whole numbers (int64) of an array of this shape."""
+    if len(data) != 4 * int(np.prod(shape)):
+        raise BadInput(f"{len(data)} bytes for {' x '.join(map(str, shape))} whole numbers of 32 bits")
+    return np.frombuffer(data, "<i4").reshape(shape).astype(np.int64)
+
+
+def write_student(student: np.ndarray) -> bytes:
+    """Probabilities as whole numbers of 2^-24, so that a prediction has one spelling, whatever float it came from."""
+    values = np.asarray(student, dtype=np.float64)
+    if values.ndim != 2 or not np.all((values >= 0) & (values <= 1)):
+        raise BadInput("the student's probabilities must be (queries, classes), each between 0 and 1")
+    return np.rint(values * _STUDENT_UNITS).astype("<u4").tobytes()
+
+
+def read_student(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """The probabilities (float64, exact multiples of 2^-24)."""
+    if len(data) != 4 * shape[0] * shape[1]:
+        raise BadInput(f"the student's probabilities must have the shape {shape}, one row a query, one column a class")
+    return np.frombuffer(data, "<u4").reshape(shape) / _STUDENT_UNITS
