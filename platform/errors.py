@@ -30,7 +30,10 @@ class StillhouseError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.what}: {self.why}" if self.why else self.what
-        return f"{text}. To mend it: {self.mend}." if self.mend else text
+        if not self.mend:
+            return text
+        stop = "" if text.endswith((".", "?", "!")) else "."
+        return f"{text}{stop} To mend it: {self.mend}."
 
 
 def _rebuild(kind: type[StillhouseError], what: str, why: str, mend: str) -> StillhouseError:

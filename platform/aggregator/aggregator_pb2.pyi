@@ -1,3 +1,4 @@
+# mypy: ignore-errors
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -7,12 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Images(_message.Message):
-    __slots__ = ("shape", "pixels")
-    SHAPE_FIELD_NUMBER: _ClassVar[int]
-    PIXELS_FIELD_NUMBER: _ClassVar[int]
-    shape: _containers.RepeatedScalarFieldContainer[int]
-    pixels: bytes
-    def __init__(self, shape: _Optional[_Iterable[int]] = ..., pixels: _Optional[bytes] = ...) -> None: ...
+    __slots__ = ("count", "channels", "height", "width", "data")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    channels: int
+    height: int
+    width: int
+    data: bytes
+    def __init__(self, count: _Optional[int] = ..., channels: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
     __slots__ = ("description_json",)
@@ -31,10 +38,12 @@ class JoinReply(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., ensemble: _Optional[str] = ..., classes: _Optional[int] = ...) -> None: ...
 
 class NextBatchRequest(_message.Message):
-    __slots__ = ("wait_seconds",)
+    __slots__ = ("wait_seconds", "silos")
     WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SILOS_FIELD_NUMBER: _ClassVar[int]
     wait_seconds: float
-    def __init__(self, wait_seconds: _Optional[float] = ...) -> None: ...
+    silos: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, wait_seconds: _Optional[float] = ..., silos: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class NextBatchReply(_message.Message):
     __slots__ = ("found", "id", "hash", "images")
@@ -65,40 +74,40 @@ class SendVotesReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportFailureRequest(_message.Message):
-    __slots__ = ("id", "kind")
+    __slots__ = ("id", "kind", "silos")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    SILOS_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
+    silos: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., silos: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReportFailureReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("id", "dataset", "ensemble", "mechanism_json", "images", "student")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    DATASET_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("key", "ensemble", "mechanism_json", "images", "student")
+    KEY_FIELD_NUMBER: _ClassVar[int]
     ENSEMBLE_FIELD_NUMBER: _ClassVar[int]
     MECHANISM_JSON_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     STUDENT_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    dataset: str
+    key: str
     ensemble: str
     mechanism_json: str
     images: Images
     student: bytes
-    def __init__(self, id: _Optional[str] = ..., dataset: _Optional[str] = ..., ensemble: _Optional[str] = ..., mechanism_json: _Optional[str] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., student: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., ensemble: _Optional[str] = ..., mechanism_json: _Optional[str] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., student: _Optional[bytes] = ...) -> None: ...
 
 class AnswersRequest(_message.Message):
-    __slots__ = ("id", "wait_seconds")
-    ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("key", "wait_seconds")
+    KEY_FIELD_NUMBER: _ClassVar[int]
     WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    id: str
+    key: str
     wait_seconds: float
-    def __init__(self, id: _Optional[str] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
+    def __init__(self, key: _Optional[str] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
 
 class BatchStatus(_message.Message):
     __slots__ = ("state", "labels", "statuses", "from_store", "cost_nano_rho", "reason", "budget")
@@ -157,13 +166,31 @@ class BudgetReply(_message.Message):
     def __init__(self, dataset: _Optional[str] = ..., epsilon: _Optional[float] = ..., delta: _Optional[float] = ..., kind: _Optional[str] = ..., neighbouring: _Optional[str] = ..., spent_epsilon: _Optional[float] = ..., entries: _Optional[int] = ...) -> None: ...
 
 class EntriesRequest(_message.Message):
-    __slots__ = ("dataset",)
+    __slots__ = ("dataset", "after")
     DATASET_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     dataset: str
-    def __init__(self, dataset: _Optional[str] = ...) -> None: ...
+    after: int
+    def __init__(self, dataset: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class EntriesReply(_message.Message):
-    __slots__ = ("entries_json",)
+    __slots__ = ("entries_json", "more")
     ENTRIES_JSON_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     entries_json: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, entries_json: _Optional[_Iterable[str]] = ...) -> None: ...
+    more: bool
+    def __init__(self, entries_json: _Optional[_Iterable[str]] = ..., more: _Optional[bool] = ...) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyReply(_message.Message):
+    __slots__ = ("ok", "entries", "problems")
+    OK_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    ok: bool
+    entries: int
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ok: _Optional[bool] = ..., entries: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..data.images import check_images
 from ..errors import BadInput
+from ..ledger.answers import answer_key
 from ..privacy.mechanisms import Mechanism
 
 ANSWERED, ABSTAINED, REINFORCED, BUDGET = "answered", "abstained", "reinforced", "budget"
@@ -76,15 +77,16 @@ class Batch:
         return tuple(row.hexdigest() for row in rows)
 
     @cached_property
+    def keys(self) -> dict[str, str]:
+        """The name under which each content's answer is stored."""
+        fingerprint = self.mechanism.fingerprint()
+        return {content: answer_key(self.dataset, self.ensemble, content, fingerprint) for content in self.contents}
+
+    @cached_property
     def hash(self) -> str:
         """Identity of the whole batch; silos vote under it."""
         body = [self.id, self.dataset, self.ensemble, self.mechanism.fingerprint(), self.contents]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
-
-    @property
-    def kept(self) -> bool:
-        """Whether the images are here; a batch that has ended does without them."""
-        return bool(self.images.size)
 
 
 def in_units(student: np.ndarray) -> np.ndarray:
@@ -105,6 +107,7 @@ class Progress:
         decisions: of each planned content, once its check was drawn.
         chosen: contents whose answers this attempt pays for; None until fixed.
         cost: nano-rho that this attempt has paid for checks.
+        version: counts the writes; whoever writes on top of an older one than is on disk is refused.
     """
 
     attempt: int = 1
@@ -112,6 +115,7 @@ class Progress:
     decisions: dict[str, int] = field(default_factory=dict)
     chosen: tuple[str, ...] | None = None
     cost: int = 0
+    version: int = 0
 
     def again(self, unanswered: tuple[str, ...]) -> Progress:
         """The start of the next attempt, for what this one left without an answer; decisions stay, they are paid."""

@@ -85,10 +85,9 @@ class ServerConfig:
         except BadInput as error:
             return [str(error)]
         if self.tls is None and not is_loopback(self.address):
-            return [
-                f"the aggregator will not listen on {self.address} without TLS: tokens and votes would cross the "
-                "network in the open. Give --tls-cert and --tls-key, or listen on 127.0.0.1"
-            ]
+            why = "tokens and votes would cross the network in the clear"
+            mend = "give --tls-cert and --tls-key, or listen on 127.0.0.1"
+            return [f"the aggregator will not listen on {self.address} without TLS: {why}; {mend}"]
         files = () if self.tls is None else (self.tls.cert, self.tls.key, self.tls.client_ca)
         if self.tls is not None and self.tls.key is None:
             return ["TLS needs the certificate's key (--tls-key)"]

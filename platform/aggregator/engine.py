@@ -1,46 +1,54 @@
 """From votes to released answers, in the one order that keeps the promise: charge, draw, store, release.
 
-Each step is durable before the next begins, and what a charge is for is written down before it is charged. After a crash anywhere an
-evaluation goes on from what is on disk: a charge that got through is not paid again, noise that was drawn and lost is drawn anew under the same charge
-(it never left), and an answer that was stored is the answer.
+Each step is durable before the next begins, and what a charge is for is written down before it is charged. After a crash
+anywhere an evaluation goes on from what is on disk: a charge that got through is not paid again, noise that was drawn and
+lost is drawn anew under the same charge (it never left), and an answer that was stored is the answer.
 
 | step | on disk afterwards |
 | --- | --- |
-| plan | which queries have to be decided (those without a stored answer, each content once) |
-| charged_check | the check of every planned query |
+| plan | which queries have to be decided: those without a stored answer, each content once |
+| charged_check | the charge for the check of every planned query |
 | drew_check, stored_decisions | which of them pass |
-| charged_answers | the answers of those that pass and fit the budget |
-| drew_answers, stored_answers | the labels, and -1 for those that do not pass |
+| charged_answers | the charge for those that pass and fit the budget, in the batch's order |
+| drew_answers, stored_answers | their labels, and -1 for those that do not pass |
 | done | the result |
 
-Noise is always drawn for every planned query, whether it passes or not, so that neither time nor the amount of randomness tells more than
-the decisions do, which the check has paid for.
+A mechanism without a check has only the last three. Noise for an answer is drawn for every planned query, whether it
+passes or not; only what was charged is kept. So neither time nor the amount of randomness tells more than the decisions
+do, and those the check has paid for.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import BadInput, BudgetExhausted, LedgerDoubt
-from ..ledger.answers import AnswerStore, answer_key
+from ..ledger.answers import AnswerStore
 from ..ledger.ledger import Ledger
-from ..privacy.budget import event_cost
+from ..privacy.budget import BudgetKind, event_cost
 from ..privacy.events import Event
 from ..privacy.mechanisms import ABSTAINED, Decision
 from ..privacy.noise import Noise
 from . import batches
-from .batches import Batch, BatchState, Result
-from .store import BatchStore, Progress
+from .batches import Batch, BatchState, Progress, Result
+from .counting import count
+from .store import BatchStore
 
 ATTEMPTS_AT_A_RACE = 5
+# Beside the answer of a query that a student answered itself, so that it is told apart from a bought one for ever.
+_REINFORCED = " reinforced"
 
 
 class Engine:
-    """One data set's answers. Call it from one thread; other processes may work on the same ledger."""
+    """One ensemble's answers. Call it from one thread; other processes may work on the same ledger.
+
+    Args:
+        teachers: size of the roster. It stays what it is when votes are missing.
+        on_step: told the name of each step when it is done.
+    """
 
     def __init__(
         self,
@@ -60,53 +68,47 @@ class Engine:
         self._on_step = on_step
 
     def submit(self, batch: Batch) -> Result | None:
-        """Take a batch in. Returns its result if it needs no votes, else None.
+        """Take a batch in, durably. Returns its result if it needs no votes, else None.
 
         A batch that had been refused, had failed or had run out of budget is taken up again; what it paid for stays paid.
 
         Raises:
-            BadInput: it is for another data set or ensemble, or its id belongs to other content.
+            BadInput: it is for another ensemble, cannot be evaluated, or its id belongs to other content.
         """
         self._check(batch)
         known = self._store.known_hash(batch.id)
         if known is None:
             self._store.add(batch)
         elif known != batch.hash:
-            raise BadInput("this id belongs to a batch with other content", mend="use another id")
+            raise BadInput("this key belongs to a batch with other content", mend="use another key")
         else:
             result = self._store.result(batch.id)
+            if result.state is BatchState.DONE and batches.BUDGET not in result.statuses:
+                return replace(result, from_store=np.ones(len(batch.contents), bool), cost_nano_rho=0)
             if result.state is not BatchState.OPEN:
-                if result.state is BatchState.DONE and batches.BUDGET not in result.statuses:
-                    return replace(result, from_store=np.ones(len(batch.contents), bool), cost_nano_rho=0)
-                self._store.reopen(batch.id, deadline=batch.deadline)
-        stored = self._stored(batch)
-        if all(content in stored for content in batch.contents):
-            return self._finish(batch, stored, before=set(stored), decisions={}, cost=0)
-        try:
-            self._must_fit(batch, self._planned(batch, self._store.progress(batch.id), stored))
-        except BudgetExhausted as error:
-            decisions = self._store.progress(batch.id).decisions
-            if decisions:  # taken up again, and still no budget: what it has stays what it is
-                return self._finish(batch, stored, before=set(stored), decisions=decisions, cost=0)
-            return self._refuse(batch, error)
-        return None
+                self._reopen(batch, result)
+        return self._settled(batch)
 
-    def open(self) -> list[Batch]:
-        """The batches that wait for votes."""
-        return self._store.open()
+    def recover(self) -> list[Batch]:
+        """Take this ensemble over and return the batches that wait for votes. Those that were only not marked as done are.
 
-    def batch(self, batch_id: str) -> Batch:
-        """A batch as it was asked."""
-        return self._store.batch(batch_id)
+        An engine that took it over before cannot write any more: after a fail-over there is one that answers.
+        """
+        self._store.claim(self.dataset, self.ensemble)
+        waiting = self._store.open(self.dataset, self.ensemble)
+        return [batch for batch in waiting if self._settled(batch) is None]
 
     def result(self, batch_id: str) -> Result:
         """Where a batch stands."""
         return self._store.result(batch_id)
 
     def fail(self, batch_id: str, reason: str) -> Result:
-        """End a batch without answers; it has cost nothing."""
-        batch = self._store.batch(batch_id)
-        return self._store.finish(batch_id, Result.without_answers(BatchState.FAILED, len(batch.contents), reason))
+        """End an open batch without answers; nothing is charged for it from here on."""
+        result = self._store.result(batch_id)
+        if result.state is not BatchState.OPEN:
+            return result
+        ended = Result.without_answers(BatchState.FAILED, len(result.labels), reason)
+        return self._store.finish(batch_id, ended, self._store.progress(batch_id))
 
     def evaluate(self, batch_id: str, votes: np.ndarray) -> Result:
         """Answer a batch from the votes of V silos, (V, Q) int64; -1 is a silo that abstains on a query.
@@ -117,88 +119,123 @@ class Engine:
         if result.state is not BatchState.OPEN:
             return result
         batch = self._store.batch(batch_id)
-        counts = self._count(batch, votes)
-        before = self._stored(batch)
-        progress = self._store.progress(batch_id)
-        if progress.plan is None:
-            progress = self._store.keep_progress(
-                batch_id, replace(progress, plan=self._planned(batch, progress, before))
-            )
-        plan = progress.plan or ()
+        counts = count(votes, queries=len(batch.contents), teachers=self.teachers, classes=self.classes)
+        done = self._settled(batch)
+        if done is not None:
+            return done
+        progress = self._plan(batch)
         row_of = {content: row for row, content in enumerate(batch.contents)}
-        rows = np.array([row_of[content] for content in plan], dtype=np.int64)
+        rows = np.array([row_of[content] for content in progress.plan or ()], dtype=np.int64)
         try:
-            progress, check_cost = self._decide(batch, progress, counts[rows], rows)
-            progress, answer_cost = self._pay(batch, progress)
+            progress = self._decide(batch, progress, counts[rows], rows)
         except BudgetExhausted as error:
-            return self._refuse(batch, error)
+            # Another process spent what was left since we looked. Nothing was charged, so nothing is planned.
+            return self._refuse(batch, error, self._store.keep_progress(batch_id, replace(progress, plan=None)))
+        progress, cost = self._pay(batch, progress)
+        if not (progress.chosen or progress.cost or self._stored(batch)):
+            return self._refuse(batch, self._exhausted("one answer does"), progress)
         self._draw_and_store(batch, progress, counts[rows], rows)
-        return self._finish(
-            batch, self._stored(batch), before=set(before), decisions=progress.decisions, cost=check_cost + answer_cost
-        )
+        return self._finish(batch, progress, cost=progress.cost + cost)
+
+    def rehearse(self, batch: Batch) -> None:
+        """Run the mechanism on no votes at all, so that what it cannot do shows before anything is charged.
+
+        This also makes the noise's tables, which takes a while for a new sigma; it may run beside the one thread.
+        """
+        nothing = np.zeros((len(batch.contents), self.classes), np.int64)
+        if batch.student is not None and batch.student.shape != nothing.shape:
+            raise BadInput(f"the student's probabilities must have {self.classes} columns, one row a query")
+        batch.mechanism.check(nothing, self._noise, teachers=self.teachers, student=batch.student)
+        batch.mechanism.answer(nothing[:1], self._noise)
 
     def _check(self, batch: Batch) -> None:
+        """Refuse what could not be evaluated, before anything is kept or charged."""
         if (batch.dataset, batch.ensemble) != (self.dataset, self.ensemble):
             raise BadInput(
-                "this aggregator serves another data set or ensemble",
-                why=f"it serves '{self.dataset}', ensemble '{self.ensemble}'",
+                "this aggregator serves another ensemble",
+                why=f"it serves data set '{self.dataset}', ensemble '{self.ensemble}'",
                 mend="ask for that one",
             )
-        if batch.student is not None and batch.student.shape != (len(batch.contents), self.classes):
-            raise BadInput(f"the student's probabilities must have {self.classes} columns, one row a query")
+        budget = self._ledger.budget(self.dataset)
+        if budget.kind is BudgetKind.GAUSSIAN and not self._noise.gdp:
+            raise BadInput(
+                "a budget of kind 'gaussian' needs rounded Gaussian noise",
+                why="its exact conversion does not hold for this source of noise",
+                mend="grant a budget of kind 'zcdp' or 'rdp'",
+            )
+        for event in (batch.mechanism.check_event(), batch.mechanism.answer_event()):
+            if event is not None:
+                event_cost(budget.kind, event, orders=budget.orders)
+        self.rehearse(batch)
 
-    def _keys(self, batch: Batch) -> dict[str, str]:
-        fingerprint = batch.mechanism.fingerprint()
-        return {c: answer_key(self.dataset, self.ensemble, c, fingerprint) for c in batch.contents}
+    def _settled(self, batch: Batch) -> Result | None:
+        """The result, if no vote is needed for it: all is stored already, or the budget does not allow more."""
+        progress = self._store.progress(batch.id)
+        stored = self._stored(batch)
+        if set(batch.contents) <= set(stored):
+            # With a plan on disk this batch has paid for its answers itself, and was only not marked as done.
+            answer = batch.mechanism.answer_event().nano_rho() or 0
+            return self._finish(batch, progress, cost=progress.cost + answer * len(progress.chosen or ()))
+        # A plan may have been charged already, then the checks need no room; what is left of an earlier attempt does.
+        if progress.plan is None or (progress.attempt > 1 and progress.chosen is None):
+            error = self._shortfall(batch, progress, stored)
+            return None if error is None else self._refuse(batch, error, progress)
+        return None
 
-    def _stored(self, batch: Batch) -> dict[str, int]:
-        keys = self._keys(batch)
-        found = self._answers.get(keys.values())
-        return {content: found[key] for content, key in keys.items() if key in found}
+    def _reopen(self, batch: Batch, result: Result) -> None:
+        progress = self._store.progress(batch.id)
+        if result.state is BatchState.DONE and progress.plan is not None:
+            stored = self._stored(batch)
+            progress = progress.again(tuple(content for content in progress.plan if content not in stored))
+        self._store.reopen(batch, progress)
 
-    def _planned(self, batch: Batch, progress: Progress, stored: dict[str, int]) -> tuple[str, ...]:
+    def _plan(self, batch: Batch) -> Progress:
+        progress = self._store.progress(batch.id)
         if progress.plan is not None:
-            return progress.plan
-        return tuple(content for content in dict.fromkeys(batch.contents) if content not in stored)
+            return progress
+        stored = self._stored(batch)
+        plan = tuple(content for content in dict.fromkeys(batch.contents) if content not in stored)
+        return self._store.keep_progress(batch.id, replace(progress, plan=plan))
 
-    def _must_fit(self, batch: Batch, plan: tuple[str, ...]) -> None:
-        """Refuse before anything is drawn if not even the checks and one answer fit.
-
-        Raises:
-            BudgetExhausted: with the amounts.
-        """
+    def _shortfall(self, batch: Batch, progress: Progress, stored: dict[str, int]) -> BudgetExhausted | None:
+        """What to say, before anything is drawn, if not even the checks and one answer fit."""
         check, answer = batch.mechanism.check_event(), batch.mechanism.answer_event()
-        decided = self._store.progress(batch.id).decisions
-        undecided = [content for content in plan if content not in decided]
+        undecided = set(batch.contents) - set(stored) - set(progress.decisions)
         needed = [answer] if check is None or not undecided else [check.times(len(undecided)), answer]
         budget = self._ledger.budget(self.dataset)
-        cost = np.sum([event_cost(budget.kind, e, orders=budget.orders) for e in needed], axis=0, dtype=object)
-        if any(price > left for price, left in zip(cost, budget.remaining, strict=True)):
-            raise BudgetExhausted(
-                f"the budget of data set '{self.dataset}' does not hold these queries",
-                why=f"the checks of {len(undecided)} queries and one answer do not fit; spent epsilon "
-                f"{budget.spent_epsilon:.6g} of {budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring}). "
-                "Nothing was drawn and nothing was spent",
-                mend="ask less, or ask an officer to grant more (`stillhouse ledger grant`)",
-            )
+        costs = [event_cost(budget.kind, event, orders=budget.orders) for event in needed]
+        if all(sum(price) <= left for price, left in zip(zip(*costs, strict=True), budget.remaining, strict=True)):
+            return None
+        checks = f"the checks of {len(undecided)} queries and one answer do"
+        return self._exhausted("one answer does" if len(needed) == 1 else checks)
 
-    def _decide(self, batch: Batch, progress: Progress, counts: np.ndarray, rows: np.ndarray) -> tuple[Progress, int]:
+    def _exhausted(self, what_does: str) -> BudgetExhausted:
+        budget = self._ledger.budget(self.dataset)
+        return BudgetExhausted(
+            f"the budget of data set '{self.dataset}' does not hold these queries",
+            why=f"{what_does} not fit; spent epsilon {budget.spent_epsilon:.6g} of {budget.epsilon:g} at delta "
+            f"{budget.delta:g} ({budget.neighbouring}). Nothing was drawn and nothing was spent",
+            mend="ask less, or ask an officer to grant more (`stillhouse ledger grant`)",
+        )
+
+    def _decide(self, batch: Batch, progress: Progress, counts: np.ndarray, rows: np.ndarray) -> Progress:
         plan = progress.plan or ()
         if set(plan) <= set(progress.decisions):
-            return progress, 0
-        check = batch.mechanism.check_event()
-        self._must_fit(batch, plan)
-        cost = (
-            0 if check is None else self._charge(batch, "check", check.times(len(plan)), "threshold check of queries")
-        )
-        self._on_step("charged_check")
+            return progress
+        check, cost = batch.mechanism.check_event(), 0
+        if check is not None:
+            cost = self._charge(batch, "check", check.times(len(plan)), f"{batch.mechanism.name}: check queries")
+            self._on_step("charged_check")
         student = None if batch.student is None else batch.student[rows]
         drawn = batch.mechanism.check(counts, self._noise, teachers=self.teachers, student=student)
-        self._on_step("drew_check")
         decisions = {content: int(decision) for content, decision in zip(plan, drawn, strict=True)}
-        progress = self._store.keep_progress(batch.id, replace(progress, decisions=decisions))
+        decided = replace(progress, decisions=decisions, cost=cost)
+        if check is None:
+            return decided
+        self._on_step("drew_check")
+        decided = self._store.keep_progress(batch.id, decided)
         self._on_step("stored_decisions")
-        return progress, cost
+        return decided
 
     def _pay(self, batch: Batch, progress: Progress) -> tuple[Progress, int]:
         """Fix which answers fit, in the batch's order, and charge exactly those."""
@@ -209,34 +246,34 @@ class Engine:
                 passed = [
                     c for c in progress.plan or () if progress.decisions[c] == Decision.ANSWER and c not in stored
                 ]
-                chosen = tuple(passed[: self._ledger.would_fit(self.dataset, answer)] if passed else ())
-                progress = self._store.keep_progress(batch.id, replace(progress, chosen=chosen))
+                fitting = self._ledger.would_fit(self.dataset, answer) if passed else 0
+                progress = self._store.keep_progress(batch.id, replace(progress, chosen=tuple(passed[:fitting])))
             if not progress.chosen:
-                return progress, 0
+                break
             try:
-                event = answer.times(len(progress.chosen))
-                cost = self._charge(batch, f"answer:{progress.attempt}", event, "noisy labels of queries")
+                purpose = f"{batch.mechanism.name}: answer queries"
+                cost = self._charge(batch, f"answer:{progress.attempt}", answer.times(len(progress.chosen)), purpose)
             except BudgetExhausted:
                 # Another process spent what was left since we looked. Nothing was charged: choose again.
-                progress = self._store.keep_progress(batch.id, replace(progress, chosen=None))
+                progress = replace(progress, chosen=None)
                 continue
             self._on_step("charged_answers")
             return progress, cost
         return self._store.keep_progress(batch.id, replace(progress, chosen=())), 0
 
     def _charge(self, batch: Batch, what: str, event: Event, purpose: str) -> int:
-        key = f"{batch.hash}:{what}"
-        self._ledger.charge(self.dataset, key=key, event=event, purpose=purpose, run=self.ensemble)
+        self._ledger.charge(
+            self.dataset, key=f"{batch.hash}:{what}", event=event, purpose=purpose, run=f"ensemble {self.ensemble}"
+        )
         return event.nano_rho() or 0
 
     def _draw_and_store(self, batch: Batch, progress: Progress, counts: np.ndarray, rows: np.ndarray) -> None:
-        plan = progress.plan or ()
-        labels = batch.mechanism.answer(counts, self._noise) if len(plan) else np.empty(0, np.int64)
-        own = np.argmax(batch.student[rows], axis=1) if batch.student is not None else labels
+        labels = batch.mechanism.answer(counts, self._noise)
+        own = labels if batch.student is None else np.argmax(batch.student[rows], axis=1)
         self._on_step("drew_answers")
-        chosen, keys, fresh = set(progress.chosen or ()), self._keys(batch), {}
-        stored = self._stored(batch)
-        for content, label, reinforced in zip(plan, labels, own, strict=True):
+        stored, chosen, keys = self._stored(batch), set(progress.chosen or ()), batch.keys
+        fresh: dict[str, int] = {}
+        for content, label, students in zip(progress.plan or (), labels, own, strict=True):
             decision = progress.decisions[content]
             if content in stored:
                 continue
@@ -245,52 +282,52 @@ class Engine:
             elif decision == Decision.ABSTAIN:
                 fresh[keys[content]] = ABSTAINED
             elif decision == Decision.REINFORCE:
-                fresh[keys[content]] = int(reinforced)
+                fresh[keys[content]] = fresh[keys[content] + _REINFORCED] = int(students)
         try:
             self._answers.put(fresh)
         except LedgerDoubt:
-            # Another process may have answered the same content in this moment; then its answer is the answer.
-            if not set(fresh) <= set(self._answers.get(fresh)):
+            # Another process may have answered some of these contents in this moment; then its answers are the answers.
+            there = self._stored(batch)
+            theirs = {name for content in there for name in (keys[content], keys[content] + _REINFORCED)}
+            if theirs.isdisjoint(fresh):
                 raise
+            self._answers.put({name: label for name, label in fresh.items() if name not in theirs})
         self._on_step("stored_answers")
 
-    def _finish(
-        self, batch: Batch, stored: dict[str, int], *, before: set[str], decisions: Mapping[str, int], cost: int
-    ) -> Result:
+    def _finish(self, batch: Batch, progress: Progress, *, cost: int) -> Result:
+        """Mark as done. Labels come from the store, whoever put them there."""
+        keys, stored = batch.keys, self._stored(batch)
+        reinforced = (
+            self._answers.get([key + _REINFORCED for key in keys.values()]) if batch.student is not None else {}
+        )
 
         def status(content: str) -> str:
             if content not in stored:
                 return batches.BUDGET
             if stored[content] == ABSTAINED:
                 return batches.ABSTAINED
-            return batches.REINFORCED if decisions.get(content) == Decision.REINFORCE else batches.ANSWERED
+            return batches.REINFORCED if keys[content] + _REINFORCED in reinforced else batches.ANSWERED
 
+        paid_now = set(progress.plan or ())
+        first = {content: row for row, content in reversed(list(enumerate(batch.contents)))}
         result = Result(
             BatchState.DONE,
             np.array([stored.get(content, ABSTAINED) for content in batch.contents], np.int64),
             tuple(status(content) for content in batch.contents),
-            np.array([content in before for content in batch.contents]),
+            np.array([c in stored and (c not in paid_now or first[c] != i) for i, c in enumerate(batch.contents)]),
             cost,
         )
-        self._store.finish(batch.id, result)
+        self._store.finish(batch.id, result, progress)
         self._on_step("done")
         return result
 
-    def _refuse(self, batch: Batch, error: BudgetExhausted) -> Result:
-        return self._store.finish(batch.id, Result.without_answers(BatchState.REFUSED, len(batch.contents), str(error)))
+    def _refuse(self, batch: Batch, error: BudgetExhausted, progress: Progress) -> Result:
+        """What is stored already is given all the same; a batch with nothing stored is refused whole."""
+        if self._stored(batch):
+            return self._finish(batch, progress, cost=0)
+        refused = Result.without_answers(BatchState.REFUSED, len(batch.contents), str(error))
+        return self._store.finish(batch.id, refused, progress)
 
-    def _count(self, batch: Batch, votes: np.ndarray) -> np.ndarray:
-        table = np.asarray(votes)
-        if table.ndim != 2 or table.shape[1] != len(batch.contents) or len(table) > self.teachers:
-            raise BadInput("votes must have one row for each silo and one column for each query")
-        if table.size and (table.min() < -1 or table.max() >= self.classes):
-            raise BadInput("a vote lies outside of the classes")
-        counts = np.zeros((len(batch.contents), self.classes), np.int64)
-        for label in range(self.classes):
-            counts[:, label] = (table == label).sum(axis=0)
-        return counts
-
-
-def deadline_after(seconds: float) -> float:
-    """The unix time `seconds` from now."""
-    return time.time() + seconds
+    def _stored(self, batch: Batch) -> dict[str, int]:
+        found = self._answers.get(batch.keys.values())
+        return {content: found[key] for content, key in batch.keys.items() if key in found}

@@ -1,36 +1,40 @@
-"""Make the Python code of `aggregator.proto` again: `python platform/aggregator/generate.py` (needs grpcio-tools)."""
+"""Generate `aggregator_pb2*` from `aggregator.proto`: `python platform/aggregator/generate.py` (needs grpcio-tools).
+
+The descriptor is registered under the file's path inside the package, since a bare `aggregator.proto` could meet another
+one in the same process; imports are made relative, as everywhere in the package.
+"""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-NAME = "aggregator"
+HERE = Path(__file__).resolve().parent
+PROTO = "stillhouse/platform/aggregator/aggregator.proto"
+NAMES = ("aggregator_pb2.py", "aggregator_pb2.pyi", "aggregator_pb2_grpc.py")
+ABSOLUTE = "from stillhouse.platform.aggregator import aggregator_pb2 as"
+UNCHECKED = "# mypy: ignore-errors\n"
 
 
 def generate(target: Path) -> None:
-    """Write the generated modules into `target`, importing one another as parts of a package."""
-    import grpc_tools
-    from grpc_tools import protoc
-
-    here = Path(__file__).parent
-    well_known = Path(grpc_tools.__file__).parent / "_proto"
-    arguments = [
-        f"-I{here}",
-        f"-I{well_known}",
-        f"--python_out={target}",
-        f"--pyi_out={target}",
-        f"--grpc_python_out={target}",
-    ]
-    if protoc.main(["protoc", *arguments, str(here / f"{NAME}.proto")]):
-        sys.exit(1)
-    grpc_code = target / f"{NAME}_pb2_grpc.py"
-    text = grpc_code.read_text(encoding="utf-8")
-    absolute = f"import {NAME}_pb2 as {NAME}__pb2"
-    if absolute not in text:
-        sys.exit(f"protoc writes another import than '{absolute}' now; adapt this script")
-    grpc_code.write_text(text.replace(absolute, f"from . import {NAME}_pb2 as {NAME}__pb2"), encoding="utf-8")
+    """Write the generated modules into `target`."""
+    with tempfile.TemporaryDirectory() as name:
+        root, out = Path(name) / "in", Path(name) / "out"
+        source = root / PROTO
+        source.parent.mkdir(parents=True)
+        out.mkdir()
+        source.write_bytes((HERE / "aggregator.proto").read_bytes())
+        outputs = [f"--{kind}_out={out}" for kind in ("python", "pyi", "grpc_python")]
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", *outputs, PROTO]
+        # Not started from here: a script's own folder comes first on the path, and its modules would hide others.
+        subprocess.run(command, check=True, cwd=name)
+        for generated in NAMES:
+            text = (out / PROTO).with_name(generated).read_text(encoding="utf-8")
+            text = text.replace(ABSOLUTE, "from . import aggregator_pb2 as")
+            (target / generated).write_text(UNCHECKED + text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    generate(Path(__file__).parent)
+    generate(HERE)

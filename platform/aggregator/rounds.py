@@ -1,57 +1,91 @@
-"""The votes of open batches. They are in memory only: after a restart silos are asked again, and vote as before."""
+"""The votes of open batches: who voted, who is waited for, when is it enough.
+
+Votes are in memory only. After a restart silos are asked again, and vote as before.
+
+>>> round_ = Round(roster=("a", "b", "c"), quorum=2, queries=1, classes=10)
+>>> round_.add(["a"], np.array([[7]])); round_.add(["b"], np.array([[7]]))
+>>> round_.has_quorum, round_.complete, round_.awaits({"a", "c"})
+(True, False, True)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import BadInput
-from .batches import Batch
 
 
 @dataclass
 class Round:
-    """One open batch: who voted what, and who cannot vote."""
+    """The vote on one batch.
 
-    batch: Batch
+    Args:
+        roster: all silos, in a fixed order.
+        quorum: votes that are enough once the deadline has passed.
+        queries, classes: votes are `queries` whole numbers 0 .. classes - 1 for each silo.
+    """
+
     roster: Sequence[str]
     quorum: int
-    deadline: float
-    votes: dict[str, np.ndarray] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
-    ending: bool = False
+    queries: int
+    classes: int
+    closed: bool = False
+    _votes: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    _failed: set[str] = field(default_factory=set, repr=False)
 
-    def awaits(self, silos: frozenset[str]) -> bool:
-        """Whether one of these silos has neither voted nor failed."""
-        return any(s not in self.votes and s not in self.failed for s in silos)
+    def awaits(self, silos: Iterable[str]) -> bool:
+        """Whether one of these silos has neither voted nor said that it cannot."""
+        return not self.closed and any(s not in self._votes and s not in self._failed for s in silos)
 
     def add(self, silos: Sequence[str], votes: np.ndarray) -> None:
-        """Take votes (S, Q) in: one vote per silo. The same again changes nothing, another one is refused."""
-        if len(set(silos)) != len(silos):
-            raise BadInput("a silo is named twice in one call", why="each silo has one vote")
-        for silo, row in zip(silos, votes, strict=True):
-            known = self.votes.get(silo)
-            if known is not None and not np.array_equal(known, row):
-                raise BadInput("a silo voted already", why="the first vote on a batch stands")
-        for silo, row in zip(silos, votes, strict=True):
-            self.votes[silo] = row
+        """Take votes (S, Q) in, all or none: one vote a silo. The same again changes nothing, another is refused.
+
+        Raises:
+            BadInput: a vote is not what a vote must be, a silo voted otherwise before, or the batch is decided.
+        """
+        self._check(silos, votes)
+        known = [silo for silo in silos if silo in self._votes]
+        rows = dict(zip(silos, votes, strict=True))
+        if any(not np.array_equal(self._votes[silo], rows[silo]) for silo in known):
+            raise BadInput("a silo voted otherwise on this batch before", why="the first vote stands")
+        if self.closed and len(known) < len(silos):
+            raise BadInput("these votes came too late", why="the batch is decided", mend="go on with the next batch")
+        self._votes.update({silo: row.astype(np.int32) for silo, row in rows.items() if silo not in self._votes})
+        self._failed.difference_update(silos)
+
+    def give_up(self, silos: Iterable[str]) -> None:
+        """Note that these silos cannot vote on this batch; they are not waited for, but may still send a vote."""
+        self._failed.update(set(silos) - set(self._votes))
+
+    @property
+    def voted(self) -> int:
+        """How many silos voted."""
+        return len(self._votes)
 
     @property
     def complete(self) -> bool:
         """Whether nobody is left to wait for."""
-        return all(s in self.votes or s in self.failed for s in self.roster)
-
-    def due(self, now: float) -> bool:
-        """Whether the batch is to be decided now, one way or the other."""
-        return self.complete or now >= self.deadline
+        return not self.awaits(self.roster)
 
     @property
     def has_quorum(self) -> bool:
         """Whether enough silos voted."""
-        return len(self.votes) >= self.quorum
+        return self.voted >= self.quorum
 
     def table(self) -> np.ndarray:
-        """The votes that came, (V, Q)."""
-        return np.stack([self.votes[s] for s in self.roster if s in self.votes])
+        """The votes that came, (V, Q) int64, in the roster's order. A missing vote is an abstention: it has no row."""
+        rows = [self._votes[silo] for silo in self.roster if silo in self._votes]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), self.queries)
+
+    def _check(self, silos: Sequence[str], votes: np.ndarray) -> None:
+        if len(set(silos)) != len(silos) or not silos:
+            raise BadInput("each vote names one silo, and each silo has one vote")
+        if not set(silos) <= set(self.roster):
+            raise BadInput("a silo that votes is not in the roster")
+        if votes.shape != (len(silos), self.queries):
+            raise BadInput(f"votes must have the shape {(len(silos), self.queries)}, silos times queries")
+        if votes.dtype.kind not in "iu" or (votes.size and (votes.min() < 0 or votes.max() >= self.classes)):
+            raise BadInput(f"a vote is not a class number, 0 to {self.classes - 1}")

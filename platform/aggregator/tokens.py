@@ -31,6 +31,10 @@ ROLES = ("silo", "analyst", "officer")
 _MEND = "make it with `stillhouse token`"
 
 
+class UnknownToken(NotAuthorised):
+    """Nobody here holds this token."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """Somebody known: role, name, and for a silo's credential the silos that it may vote for."""

@@ -11,6 +11,7 @@ of their type: their text could hold what a record holds.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import grpc
 import numpy as np
@@ -27,6 +28,7 @@ from ..errors import (
     Unreachable,
 )
 from . import aggregator_pb2 as pb
+from .tokens import UnknownToken
 
 ERROR_KEY = "stillhouse-error-bin"
 TOKEN_KEY = "authorization"
@@ -34,13 +36,12 @@ TOKEN_PREFIX = "Bearer "
 
 MOST_QUERIES = 2048
 MOST_BYTES = 32 * 2**20
-MESSAGE_OPTIONS = (
+MESSAGE_OPTIONS = [
     ("grpc.max_receive_message_length", 2 * MOST_BYTES),
     ("grpc.max_send_message_length", 2 * MOST_BYTES),
-)
+]
 
 _LONGEST = 1500  # characters of a sentence; all metadata of a call must stay below 8 KiB
-_STUDENT_UNITS = 2**24
 
 Status = grpc.StatusCode
 _CODES: dict[type[StillhouseError], Status] = {
@@ -76,7 +77,7 @@ def sanitised(error: Exception) -> StillhouseError:
 
 def code_of(error: StillhouseError) -> Status:
     """The gRPC status that stands for the error."""
-    return _CODES[_kind(error)]
+    return Status.UNAUTHENTICATED if isinstance(error, UnknownToken) else _CODES[_kind(error)]
 
 
 def write_error(error: StillhouseError) -> bytes:
@@ -97,7 +98,8 @@ def read_error(data: bytes) -> StillhouseError | None:
 
 def meaning(error: grpc.RpcError, address: str) -> StillhouseError:
     """What a failed call means to its caller."""
-    for key, value in error.trailing_metadata() or ():
+    sent: Any = error.trailing_metadata() or ()
+    for key, value in sent:
         ours = read_error(value) if key == ERROR_KEY else None
         if ours is not None:
             return ours
@@ -150,16 +152,15 @@ def read_integers(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(data, "<i4").reshape(shape).astype(np.int64)
 
 
-def write_student(student: np.ndarray) -> bytes:
-    """Probabilities as whole numbers of 2^-24, so that a prediction has one spelling, whatever float it came from."""
-    values = np.asarray(student, dtype=np.float64)
-    if values.ndim != 2 or not np.all((values >= 0) & (values <= 1)):
-        raise BadInput("the student's probabilities must be (queries, classes), each between 0 and 1")
-    return np.rint(values * _STUDENT_UNITS).astype("<u4").tobytes()
+def write_student(student: np.ndarray | None) -> bytes:
+    """Probabilities as float64 little-endian bytes; none are no bytes."""
+    return b"" if student is None else np.ascontiguousarray(student, dtype="<f8").tobytes()
 
 
-def read_student(data: bytes, shape: tuple[int, int]) -> np.ndarray:
-    """The probabilities (float64, exact multiples of 2^-24)."""
-    if len(data) != 4 * shape[0] * shape[1]:
+def read_student(data: bytes, shape: tuple[int, int]) -> np.ndarray | None:
+    """The probabilities (float64) of this shape, or None for no bytes."""
+    if not data:
+        return None
+    if len(data) != 8 * shape[0] * shape[1]:
         raise BadInput(f"the student's probabilities must have the shape {shape}, one row a query, one column a class")
-    return np.frombuffer(data, "<u4").reshape(shape) / _STUDENT_UNITS
+    return np.frombuffer(data, "<f8").reshape(shape)

@@ -9,7 +9,7 @@ low-pass with its subsampling is separable, so it is two small matrix products i
 
 >>> transform = Scattering2D((1, 28, 28))
 >>> transform.channels, transform.features, tuple(transform(torch.zeros(2, 1, 28, 28)).shape)
-(81, 5184, (2, 5184))
+(81, 3969, (2, 3969))
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from ..errors import BadInput
 
 PERIODS = range(-2, 3)
+SMALL = 16
 
 
 class Scattering2D(nn.Module):
@@ -31,14 +32,16 @@ class Scattering2D(nn.Module):
 
     Args:
         shape: channels, height, width of the images. They are padded with zeros to a multiple of 2^J.
-        J: number of scales; coefficients lie on a grid 2^J times coarser.
+        J: number of scales; coefficients lie on a grid 2^J times coarser. None: 2, or 1 for images below 16 pixels.
         L: number of orientations.
     """
 
-    def __init__(self, shape: tuple[int, int, int], J: int = 2, L: int = 8) -> None:
+    def __init__(self, shape: tuple[int, int, int], J: int | None = None, L: int = 8) -> None:
         super().__init__()
         if len(shape) != 3 or min(shape) < 1:
             raise BadInput(f"shape {shape!r} is not (channels, height, width)")
+        if J is None:
+            J = 1 if min(shape[1:]) < SMALL else 2
         if J < 1 or L < 1:
             raise BadInput(f"J={J}, L={L}", why="there is at least one scale and one orientation")
         self.shape, self.J, self.L = (int(shape[0]), int(shape[1]), int(shape[2])), J, L
@@ -61,10 +64,12 @@ class Scattering2D(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the coefficients, (B, features)."""
-        if images.ndim != 4 or tuple(images.shape[1:]) != self.shape or not images.is_floating_point():
+        expected = next(self.buffers()).dtype
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.shape or images.dtype != expected:
             raise BadInput(
                 f"images are {images.dtype} of shape {tuple(images.shape)}",
-                why=f"this transform takes floats of shape (B, {', '.join(map(str, self.shape))})",
+                why=f"this transform takes {expected} of shape (B, {', '.join(map(str, self.shape))})",
+                mend="convert pixels to floats in [0, 1]",
             )
         batch, channels = images.shape[:2]
         padded = self._pad(images).flatten(0, 1)

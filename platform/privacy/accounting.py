@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import erfcx, log_ndtr
@@ -26,6 +26,9 @@ from scipy.special import erfcx, log_ndtr
 from ..errors import BadInput
 from .events import Event, GaussianEvent, PureDpEvent, SubsampledGaussianEvent
 from .validate import non_negative, positive, probability, renyi_orders
+
+if TYPE_CHECKING:
+    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
 
 Conversion = Literal["classic", "tight"]
 
@@ -180,36 +183,35 @@ def pld_epsilon(events: Sequence[Event], delta: float, *, discretisation: float 
     Pure-DP events count as the worst mechanism of their epsilon, not as a Laplace number: the output of a noisy
     maximum is not that number.
     """
-    from dp_accounting.pld import common, privacy_loss_distribution
-
     probability(delta=delta)
     positive(discretisation=discretisation)
     if not events:
         return 0.0
-    parts = []
-    for event in events:
-        if isinstance(event, PureDpEvent):
-            parameters = common.DifferentialPrivacyParameters(event.epsilon, 0)
-            unit, repeats = (
-                privacy_loss_distribution.from_privacy_parameters(
-                    parameters, value_discretization_interval=discretisation
-                ),
-                event.count,
-            )
-        elif isinstance(event, (GaussianEvent, SubsampledGaussianEvent)):
-            sampled = isinstance(event, SubsampledGaussianEvent)
-            unit, repeats = (
-                privacy_loss_distribution.from_gaussian_mechanism(
-                    event.noise_multiplier if sampled else event.sigma / math.sqrt(event.squared_sensitivity),
-                    value_discretization_interval=discretisation,
-                    sampling_prob=event.sample_rate if sampled else 1.0,
-                ),
-                event.count * (event.steps if sampled else 1),
-            )
-        else:
-            raise BadInput(f"a {type(event).__name__} has no privacy loss distribution", mend="use its Renyi curve")
-        parts.append(unit.self_compose(repeats) if repeats > 1 else unit)
-    whole = parts[0]
-    for part in parts[1:]:
+    whole, *rest = (_loss_distribution(event, discretisation) for event in events)
+    for part in rest:
         whole = whole.compose(part)
     return float(whole.get_epsilon_for_delta(delta))
+
+
+def _loss_distribution(event: Event, discretisation: float) -> PrivacyLossDistribution:
+    from dp_accounting.pld import common, privacy_loss_distribution
+
+    repeats = event.count
+    if isinstance(event, PureDpEvent):
+        unit = privacy_loss_distribution.from_privacy_parameters(
+            common.DifferentialPrivacyParameters(event.epsilon, 0), value_discretization_interval=discretisation
+        )
+    elif isinstance(event, GaussianEvent):
+        unit = privacy_loss_distribution.from_gaussian_mechanism(
+            event.sigma / math.sqrt(event.squared_sensitivity), value_discretization_interval=discretisation
+        )
+    elif isinstance(event, SubsampledGaussianEvent):
+        repeats *= event.steps
+        unit = privacy_loss_distribution.from_gaussian_mechanism(
+            event.noise_multiplier,
+            value_discretization_interval=discretisation,
+            sampling_prob=event.sample_rate,
+        )
+    else:
+        raise BadInput(f"a {type(event).__name__} has no privacy loss distribution", mend="use its Renyi curve")
+    return unit.self_compose(repeats) if repeats > 1 else unit

@@ -139,7 +139,7 @@ def gnmax_local_sensitivity(
     bounds = np.full(teachers, plateau)
     here = log_q()
     widen = here > q0
-    path = []
+    path: list[float] = []
     while (here > q0 if widen else here < q1) and len(path) < teachers:
         path.append(here)
         if widen:

@@ -1,8 +1,8 @@
 """Convolutional teachers, trained one by one or together with stacked parameters.
 
-Together, a group's parameters carry a leading axis and one batched pass serves all teachers (`torch.func.vmap`). Each teacher draws its
-first weights and its batches from its own seed and stops after its own number of steps, so it ends up as it would alone, up to the order in
-which floating-point sums are taken. On a CPU that only ties with training one by one; on a GPU it is several times faster.
+Together, a group's parameters carry a leading axis and one batched pass serves all teachers (`torch.func.vmap`). Each teacher draws
+its first weights and its batches from its own seed and stops after its own number of steps, so it ends up as it would alone, up to the
+order in which floating-point sums are taken. On a CPU that only ties with training one by one; on a GPU it is several times faster.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..data.images import ImageData
 from ..errors import BadInput
 from ..nn.cnn import SmallCnn
 from ..privacy.validate import positive, positive_int
+from .teachers import Shape, check_group, check_queries
 
 QUERY_BATCH = 500
 Parameters = dict[str, torch.Tensor]
@@ -64,9 +65,7 @@ class CnnTeacher:
         progress: Callable[[int], None] = lambda ready: None,
     ) -> CnnTeachers:
         """Train one teacher on each shard."""
-        if not shards:
-            raise BadInput("no shards to train on")
-        shape, classes = shards[0].shape, max(s.classes for s in shards)
+        shape, classes = check_group(shards, seeds)
         skeleton = self._network(shape, classes, seed=0).to("meta")
         trained: list[Parameters] = []
         for start in range(0, len(shards), self.together):
@@ -74,14 +73,12 @@ class CnnTeacher:
             networks = [self._network(shape, classes, seed=seed).to(device) for seed in seeds[group]]
             trained += self._train(skeleton, networks, shards[group], seeds[group], device)
             progress(len(trained))
-        return CnnTeachers(trained, skeleton)
+        return CnnTeachers(trained, skeleton, shape)
 
-    def load(
-        self, states: Sequence[Parameters], *, shape: tuple[int, int, int], classes: int, device: str = "cpu"
-    ) -> CnnTeachers:
+    def load(self, states: Sequence[Parameters], *, shape: Shape, classes: int, device: str = "cpu") -> CnnTeachers:
         """Make teachers of what was learnt before."""
         on_device = [{name: value.to(device) for name, value in state.items()} for state in states]
-        return CnnTeachers(on_device, self._network(shape, classes, seed=0).to("meta"))
+        return CnnTeachers(on_device, self._network(shape, classes, seed=0).to("meta"), shape)
 
     def to_json(self) -> dict[str, Any]:
         """The settings that a teacher depends on; how many train together is not one of them."""
@@ -89,7 +86,7 @@ class CnnTeacher:
         settings.pop("together")
         return {"name": self.name, **settings}
 
-    def _network(self, shape: tuple[int, int, int], classes: int, *, seed: int) -> SmallCnn:
+    def _network(self, shape: Shape, classes: int, *, seed: int) -> SmallCnn:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return SmallCnn(shape, classes, width=self.width, hidden=self.hidden)
@@ -105,8 +102,8 @@ class CnnTeacher:
         parameters, _ = stack_module_state(list(networks))
         schedules = [self._batches(len(shard), seed) for shard, seed in zip(shards, seeds, strict=True)]
         lengths = torch.tensor([len(schedule) for schedule in schedules], device=device)
-        images = [torch.from_numpy(shard.images).to(device) for shard in shards]
-        labels = [torch.from_numpy(shard.labels).to(device) for shard in shards]
+        images = [torch.tensor(shard.images, device=device) for shard in shards]
+        labels = [torch.tensor(shard.labels, device=device) for shard in shards]
         optimizer = torch.optim.SGD(
             parameters.values(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
         )
@@ -162,22 +159,20 @@ class _Batch:
 class CnnTeachers:
     """Trained networks of one shape."""
 
-    def __init__(self, states: Sequence[Parameters], skeleton: SmallCnn) -> None:
-        self._states, self._skeleton = list(states), skeleton
+    def __init__(self, states: Sequence[Parameters], skeleton: SmallCnn, shape: Shape) -> None:
+        self._states, self._skeleton, self._shape = list(states), skeleton, shape
 
     @torch.no_grad()
     def vote(self, images: np.ndarray) -> np.ndarray:
         """One label per teacher and image, (S, Q)."""
+        queries = check_queries(images, self._shape)
         device = next(iter(self._states[0].values())).device
-        parts = torch.from_numpy(np.ascontiguousarray(images)).split(QUERY_BATCH)
-        votes = np.empty((len(self._states), len(images)), np.int64)
-        start = 0
-        for part in parts:
-            inputs = part.to(device).float() / 255
+        votes = np.empty((len(self._states), len(queries)), np.int64)
+        for start in range(0, len(queries), QUERY_BATCH):
+            part = slice(start, start + QUERY_BATCH)
+            inputs = torch.tensor(queries[part], device=device).float() / 255
             for teacher, state in enumerate(self._states):
-                labels = functional_call(self._skeleton, state, (inputs,)).argmax(1)
-                votes[teacher, start : start + len(part)] = labels.cpu().numpy()
-            start += len(part)
+                votes[teacher, part] = functional_call(self._skeleton, state, (inputs,)).argmax(1).cpu().numpy()
         return votes
 
     def state(self, index: int) -> Parameters:

@@ -33,6 +33,7 @@ from .teachers import TeacherKind, Teachers
 
 TEACHER = "teacher.safetensors"
 REMEMBERED_BATCHES = 16
+GROUP = 50
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,18 @@ class SiloHost:
             missing = [i for i, state in enumerate(states) if state is None]
             found = self._ready = len(states) - len(missing)
 
-            def advance(trained: int) -> None:
-                self._ready = found + trained
-                progress(self._ready)
+            for start in range(0, len(missing), GROUP):
+                group = missing[start : start + GROUP]
+                before = found + start
 
-            if missing:
-                seeds = [seed_for(self._seed, "teacher", self._folders[i].name) for i in missing]
-                fitted = self._kind.fit([shards[i] for i in missing], seeds, device=self._device, progress=advance)
-                for position, i in enumerate(missing):
+                def advance(trained: int, before: int = before) -> None:
+                    self._ready = before + trained
+                    progress(self._ready)
+
+                seeds = [seed_for(self._seed, "teacher", self._folders[i].name) for i in group]
+                fitted = self._kind.fit([shards[i] for i in group], seeds, device=self._device, progress=advance)
+                # Kept group by group: a host that is killed has lost only what it was working on.
+                for position, i in enumerate(group):
                     states[i] = fitted.state(position)
                     _save_state(self._folders[i] / TEACHER, fitted.state(position), keys[i])
             whole = [state for state in states if state is not None]

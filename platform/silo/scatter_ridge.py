@@ -1,8 +1,8 @@
 """The default teacher for small images: a fixed scattering transform and a ridge classifier in closed form.
 
 A shard of some hundred images is too small to learn features from. A scattering transform (see `platform.nn.scattering`) has none to
-learn, shares nothing between silos, and a ridge on top is one linear solve: no epochs, no seed, no luck. On Fashion-MNIST shards of 240 images it
-is far ahead of a small convolutional network at a fraction of the time.
+learn, shares nothing between silos, and a ridge on top is one linear solve: no epochs, no seed, no luck. On Fashion-MNIST shards of
+240 images it is far ahead of a small convolutional network at a fraction of the time.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ..data.images import ImageData
 from ..errors import BadInput
 from ..nn.scattering import Scattering2D
-from ..privacy.validate import positive
+from ..privacy.validate import positive, positive_int
+from .features import QueryFeatures, features
+from .teachers import Shape, check_group, check_queries
 
-TRANSFORM_BATCH = 32
 QUERY_BATCH = 1000
+RECORD_BATCH = 4096
+State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class ScatterRidge:
     """Ridge regression to +-1 targets on standardised scattering features.
 
     Args:
-        scales, orientations: of the scattering transform.
+        scales, orientations: of the scattering transform (no scales: as the images' size suggests).
         penalty: of the ridge, on square roots of the coefficients standardised with the shard's own mean and spread.
         floor: added to each feature's spread (the roots are of the order 0.1).
 
@@ -37,7 +41,7 @@ class ScatterRidge:
     without the root both lose half a point, and a common scale instead of each feature's own loses one to two.
     """
 
-    scales: int = 2
+    scales: int | None = None
     orientations: int = 8
     penalty: float = 25.0
     floor: float = 1e-2
@@ -46,6 +50,7 @@ class ScatterRidge:
 
     def __post_init__(self) -> None:
         positive(penalty=self.penalty, floor=self.floor)
+        positive_int(orientations=self.orientations, **({} if self.scales is None else {"scales": self.scales}))
 
     def fit(
         self,
@@ -56,84 +61,87 @@ class ScatterRidge:
         progress: Callable[[int], None] = lambda ready: None,
     ) -> RidgeTeachers:
         """Train one teacher on each shard. `seeds` are not needed: nothing here is random."""
-        if not shards:
-            raise BadInput("no shards to train on")
-        transform = self._transform(shards[0].shape, device)
+        shape, _ = check_group(shards, seeds)
+        transform = self._transform(shape, device)
         states = []
         for shard in shards:
             states.append(self._solve(features(transform, shard.images), shard))
             progress(len(states))
         return RidgeTeachers(states, transform)
 
-    def load(
-        self,
-        states: Sequence[dict[str, torch.Tensor]],
-        *,
-        shape: tuple[int, int, int],
-        classes: int,
-        device: str = "cpu",
-    ) -> RidgeTeachers:
+    def load(self, states: Sequence[State], *, shape: Shape, classes: int, device: str = "cpu") -> RidgeTeachers:
         """Make teachers of what was learnt before."""
-        return RidgeTeachers([{k: v.to(device) for k, v in s.items()} for s in states], self._transform(shape, device))
+        transform = self._transform(shape, device)
+        if not states or any(state["weights"].shape != (transform.features, classes) for state in states):
+            raise BadInput(
+                "stored teachers do not fit these images",
+                why=f"there must be at least one, each with {transform.features} x {classes} weights",
+                mend="train again",
+            )
+        return RidgeTeachers([{k: v.to(device) for k, v in state.items()} for state in states], transform)
 
     def to_json(self) -> dict[str, Any]:
         """The settings."""
         return {"name": self.name, **asdict(self)}
 
-    def _transform(self, shape: tuple[int, int, int], device: str) -> Scattering2D:
+    def _transform(self, shape: Shape, device: str) -> Scattering2D:
         return Scattering2D(shape, J=self.scales, L=self.orientations).to(device)
 
-    def _solve(self, found: torch.Tensor, shard: ImageData) -> dict[str, torch.Tensor]:
+    def _solve(self, found: torch.Tensor, shard: ImageData) -> State:
         mean, spread = found.mean(0), found.std(0, correction=0) + self.floor
-        standard = (found - mean) / spread
+        standard = found.sub_(mean).div_(spread)
         labels = torch.from_numpy(shard.labels).to(found.device)
-        targets = torch.full((len(shard), shard.classes), -1.0, device=found.device)
-        targets[torch.arange(len(shard)), labels] = 1.0
+        targets = 2.0 * F.one_hot(labels, shard.classes) - 1
+        # Centred inputs leave the intercept alone: it is the targets' mean. The scores of an image then sum to 2 - K, so the best
+        # is above -1: a class that the shard lacks, which scores -1 everywhere, is never voted for.
         level = targets.mean(0)
         weights = ridge(standard, targets - level, self.penalty) / spread[:, None]
         return {"weights": weights, "intercept": level - mean @ weights}
 
 
 class RidgeTeachers:
-    """Linear classifiers on one transform."""
+    """Linear classifiers on one transform. Their weights lie side by side, so one matrix product serves them all."""
 
-    def __init__(self, states: Sequence[dict[str, torch.Tensor]], transform: Scattering2D) -> None:
-        self._states, self._transform = list(states), transform
-        self._weights = torch.cat([s["weights"] for s in self._states], dim=1)
-        self._intercepts = torch.cat([s["intercept"] for s in self._states])
+    def __init__(self, states: Sequence[State], transform: Scattering2D) -> None:
+        self._count, self._shape, self._features = len(states), transform.shape, QueryFeatures(transform)
+        self._weights = torch.cat([state["weights"] for state in states], dim=1)
+        self._intercepts = torch.cat([state["intercept"] for state in states])
 
     def vote(self, images: np.ndarray) -> np.ndarray:
-        """One label per teacher and image, (S, Q)."""
-        votes = []
-        for start in range(0, len(images), QUERY_BATCH):
-            found = features(self._transform, images[start : start + QUERY_BATCH])
-            scores = torch.addmm(self._intercepts, found, self._weights)
-            votes.append(scores.view(len(found), len(self._states), -1).argmax(2).T.cpu())
-        return torch.cat(votes, dim=1).numpy() if votes else np.empty((len(self._states), 0), np.int64)
+        """One label per teacher and image, (S, Q). An image's features are computed once for all teachers."""
+        queries = check_queries(images, self._shape)
+        votes = np.empty((self._count, len(queries)), np.int64)
+        for start in range(0, len(queries), QUERY_BATCH):
+            part = slice(start, start + QUERY_BATCH)
+            scores = torch.addmm(self._intercepts, self._features.of(queries[part]), self._weights)
+            votes[:, part] = scores.view(len(scores), self._count, -1).argmax(2).T.cpu().numpy()
+        return votes
 
-    def state(self, index: int) -> dict[str, torch.Tensor]:
+    def state(self, index: int) -> State:
         """Weights (features, K) and intercept (K,) of one teacher."""
-        return self._states[index]
+        classes = len(self._intercepts) // self._count
+        own = slice(index * classes, (index + 1) * classes)
+        return {"weights": self._weights[:, own].contiguous(), "intercept": self._intercepts[own].clone()}
 
 
 def ridge(inputs: torch.Tensor, targets: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Return W (d, K) that minimises ||inputs W - targets||^2 + penalty ||W||^2, by the smaller of the two systems."""
+    """Return W (d, K) that minimises ||inputs W - targets||^2 + penalty ||W||^2, by the smaller of the two systems.
+
+    With fewer records than features that is the dual one, W = X^T (X X^T + penalty)^-1 Y. Both are solved in double precision:
+    under a small penalty, rounding would leave a single-precision matrix indefinite.
+    """
     rows, columns = inputs.shape
     if rows <= columns:
-        gram = inputs @ inputs.T
+        exact = inputs.double()
+        gram = exact @ exact.T
         gram.diagonal().add_(penalty)
-        return inputs.T @ torch.cholesky_solve(targets, torch.linalg.cholesky(gram))
-    gram = inputs.T @ inputs
+        solved = exact.T @ torch.cholesky_solve(targets.double(), torch.linalg.cholesky(gram))
+        return solved.to(inputs.dtype)
+    gram = inputs.new_zeros(columns, columns, dtype=torch.double)
+    cross = inputs.new_zeros(columns, targets.shape[1], dtype=torch.double)
+    for part, wanted in zip(inputs.split(RECORD_BATCH), targets.split(RECORD_BATCH), strict=True):
+        exact = part.double()
+        gram.addmm_(exact.T, exact)
+        cross.addmm_(exact.T, wanted.double())
     gram.diagonal().add_(penalty)
-    return torch.cholesky_solve(inputs.T @ targets, torch.linalg.cholesky(gram))
-
-
-@torch.no_grad()
-def features(transform: Scattering2D, images: np.ndarray) -> torch.Tensor:
-    """Return square roots of the scattering coefficients of uint8 images, (n, features), in batches that fit a cache.
-
-    The root evens out the coefficients' heavy tails. Smoothing can leave a coefficient a hair below zero.
-    """
-    device = next(transform.buffers()).device
-    parts = torch.from_numpy(np.ascontiguousarray(images)).split(TRANSFORM_BATCH)
-    return torch.cat([transform(part.to(device).float() / 255).clamp_(min=0).sqrt_() for part in parts])
+    return torch.cholesky_solve(cross, torch.linalg.cholesky(gram)).to(inputs.dtype)

@@ -6,17 +6,21 @@ shard and seed alone, so grouping changes nothing but the time it takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from ..data.images import check_images
 from ..errors import BadInput
 
 if TYPE_CHECKING:
     import torch
 
     from ..data.images import ImageData
+
+Shape = tuple[int, int, int]
 
 
 class Teachers(Protocol):
@@ -48,7 +52,7 @@ class TeacherKind(Protocol):
         self,
         states: Sequence[dict[str, torch.Tensor]],
         *,
-        shape: tuple[int, int, int],
+        shape: Shape,
         classes: int,
         device: str = "cpu",
     ) -> Teachers:
@@ -58,21 +62,65 @@ class TeacherKind(Protocol):
         """The settings with the kind's name."""
 
 
-def teacher_kinds() -> dict[str, type[Any]]:
-    """The kinds there are. (Imported when asked for: they bring torch with them.)"""
-    from .cnn_teacher import CnnTeacher
-    from .scatter_ridge import ScatterRidge
+def check_group(shards: Sequence[ImageData], seeds: Sequence[int]) -> tuple[Shape, int]:
+    """Return the shape and the number of classes that all shards of a group have.
 
-    return {kind.name: kind for kind in (ScatterRidge, CnnTeacher)}
+    Raises:
+        BadInput: they differ (a teacher would depend on its neighbours), one is empty, or there is not one seed for each.
+    """
+    if not shards or len(shards) != len(seeds):
+        raise BadInput(f"{len(shards)} shards and {len(seeds)} seeds", mend="give at least one shard, and each a seed")
+    if any(len(s) == 0 for s in shards):
+        raise BadInput("a shard has no records", mend="leave its silo out of the roster")
+    if len({s.shape for s in shards}) > 1:
+        raise BadInput("the shards have images of different shapes", mend="bring all to one shape")
+    if len({s.classes for s in shards}) > 1:
+        raise BadInput("the shards have different numbers of classes", mend="write them all with the same number")
+    return shards[0].shape, shards[0].classes
+
+
+def check_queries(images: np.ndarray, shape: Shape) -> np.ndarray:
+    """Return the images if they are uint8 and of the shape that the teachers were trained on."""
+    queries = check_images(images, "queries")
+    if queries.shape[1:] != shape:
+        raise BadInput(f"queries have shape {queries.shape[1:]}, the teachers' images {shape}")
+    return queries
+
+
+class _Kinds(Mapping[str, type[Any]]):
+    """The kinds by name. A class is imported when it is asked for: it brings torch with it, its name does not."""
+
+    _places: ClassVar[dict[str, tuple[str, str]]] = {
+        "scatter_ridge": (".scatter_ridge", "ScatterRidge"),
+        "cnn": (".cnn_teacher", "CnnTeacher"),
+    }
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, kind = self._places[name]
+        return getattr(importlib.import_module(module, __package__), kind)  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+TEACHER_KINDS: Mapping[str, type[Any]] = _Kinds()
+
+
+def teacher_kinds() -> Mapping[str, type[Any]]:
+    """Return the kinds there are."""
+    return TEACHER_KINDS
 
 
 def teacher_kind_from_json(data: Mapping[str, Any]) -> TeacherKind:
     """The kind that `to_json` described."""
-    settings, kinds = dict(data), teacher_kinds()
+    settings = dict(data)
     name = settings.pop("name", None)
-    if name not in kinds:
-        raise BadInput(f"unknown teacher kind {name!r}", mend=f"use one of {', '.join(sorted(kinds))}")
+    if name not in TEACHER_KINDS:
+        raise BadInput(f"unknown teacher kind {name!r}", mend=f"use one of {', '.join(sorted(TEACHER_KINDS))}")
     try:
-        return kinds[name](**settings)  # type: ignore[no-any-return]
+        return TEACHER_KINDS[name](**settings)  # type: ignore[no-any-return]
     except TypeError as error:
         raise BadInput(f"teacher kind {name!r} with wrong settings", why=str(error).split("__init__() ")[-1]) from None

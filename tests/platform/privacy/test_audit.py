@@ -1,4 +1,4 @@
-"""The audits themselves are audited: each lower bound must hold as often as it says, for mechanisms of known epsilon."""
+"""The audits are audited: each lower bound must hold as often as it says, for mechanisms of known epsilon."""
 
 import numpy as np
 import pytest
@@ -48,12 +48,12 @@ def test_clopper_pearson_and_gdp_cover(mu):
 
 
 @pytest.mark.parametrize("mu", [0.1, 0.5, 1.0, 2.0])
-@pytest.mark.parametrize("guesses", [40, 400, 4000])
+@pytest.mark.parametrize("guesses", [40, 400, 2000])
 def test_one_run_covers(mu, guesses):
     """Independent Gaussian scores are what one run of a mu-GDP mechanism shows at the most."""
     truth = gdp_epsilon(mu, DELTA)
     too_high = {"pure": 0, "gdp": 0}
-    runs = 40
+    runs = 30
     for seed in range(runs):
         generator = np.random.default_rng(1000 + seed)
         inside = generator.integers(0, 2, 4000).astype(bool)

@@ -26,12 +26,12 @@ def test_release_on_the_mnist_votes_reproduces_the_published_figure(votes):
 def test_noise_has_the_announced_mean_and_spread():
     source = RepeatableBytes(4)
     drawn = np.array(
-        [gnss.release(PLAN, bound=1.0, smooth_sensitivity=0.01, delta=1e-5, bytes_source=source) for _ in range(4000)]
+        [gnss.release(PLAN, bound=1.0, smooth_sensitivity=0.01, delta=1e-5, bytes_source=source) for _ in range(2000)]
     )
     noise = drawn - PLAN.extra(1e-5) - 1.0
     spread = 0.01 * PLAN.sigma
     assert abs(noise.mean()) < 5 * spread / np.sqrt(len(noise))
-    assert noise.std() == pytest.approx(spread, rel=0.06)
+    assert noise.std() == pytest.approx(spread, rel=0.08)
     from scipy.stats import kstest
 
     assert kstest(noise, "norm", args=(0, spread)).pvalue > 1e-6

@@ -1,0 +1,234 @@
+"""What happens between the calls: batches are opened, votes gathered, and a batch is decided when all voted or its time is over.
+
+All work on the ledger and the batches is done by one worker thread, in the order it was asked for; the event loop never waits
+for a disk. What was begun is finished even if its caller hangs up.
+
+Log lines tell batches (by their hash) and numbers of silos; never a vote, a margin or a cost that depends on votes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import BadInput, StillhouseError
+from ..ledger.answers import AnswerStore
+from ..ledger.ledger import Ledger
+from ..ledger.records import Budget
+from ..privacy.noise import Noise
+from .batches import Batch, BatchState, Result
+from .config import ServerConfig
+from .engine import Engine
+from .rounds import Round
+from .store import BatchStore
+from .wire import sanitised
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LONGEST_WAIT = 60.0
+
+
+@dataclass(eq=False)
+class _Open:
+    """A batch that is voted on, its votes, and the timer of its deadline."""
+
+    batch: Batch
+    round: Round
+    timer: asyncio.TimerHandle
+
+
+class Desk:
+    """One aggregator's open batches. Made and used on one event loop."""
+
+    def __init__(self, config: ServerConfig, noise: Noise) -> None:
+        self._config, self._noise = config, noise
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._open: dict[str, _Open] = {}
+        self._troubles: dict[str, StillhouseError] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._closing = False
+
+    async def start(self) -> None:
+        """Open the ledger and take up the batches that an earlier start left open; silos get the full time for them again."""
+        await self.off_loop(self._open_ledger)
+        for batch in await self.off_loop(self._engine.recover):
+            self._begin(batch)
+        if self._open:
+            log.info("%d open batches taken up again", len(self._open))
+
+    def close(self) -> None:
+        """Let waiting calls go; open batches stay open on disk."""
+        self._closing = True
+        for one in self._open.values():
+            one.timer.cancel()
+        self._notify()
+
+    async def finish(self) -> None:
+        """End what was begun, then let go of the ledger."""
+        self.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if hasattr(self, "_ledger"):
+            await self.off_loop(self._ledger.close)
+        self._worker.shutdown()
+
+    async def next_batch(self, silos: Collection[str], wait_seconds: float) -> Batch | None:
+        """The first batch that lacks a vote of these silos, as soon as there is one."""
+
+        def waiting() -> Batch | None:
+            return next((one.batch for one in self._open.values() if one.round.awaits(silos)), None)
+
+        return await self._until(waiting, wait_seconds)
+
+    def vote(self, batch_id: str, batch_hash: str, silos: list[str], votes: Callable[[int], np.ndarray]) -> None:
+        """Take in what `votes(queries)` reads. Silos whose votes are no votes are not asked for this batch again."""
+        one = self._voted_on(batch_id)
+        if batch_hash != one.batch.hash:
+            raise BadInput("these votes are for a batch with other content", mend="fetch the batch again")
+        try:
+            one.round.add(silos, votes(one.round.queries))
+        except BadInput:
+            self.give_up(batch_id, silos)
+            raise
+        self._decide_if_complete(one)
+
+    def give_up(self, batch_id: str, silos: Collection[str]) -> None:
+        """Do not wait for these silos' votes on a batch."""
+        one = self._open.get(batch_id)
+        if one is not None:
+            one.round.give_up(silos)
+            self._decide_if_complete(one)
+
+    async def submit(self, batch: Batch) -> tuple[Result, Budget | None]:
+        """Take a batch in; it is on disk when this returns. Gives where it stands, and the budget if it has ended."""
+        return await self._to_its_end(self._submit(batch))
+
+    async def answers(self, batch_id: str, wait_seconds: float) -> tuple[Result, Budget | None]:
+        """Wait for the end of a batch; gives where it stands then."""
+        await self._until(lambda: batch_id not in self._open or None, wait_seconds)
+        trouble = self._troubles.get(batch_id)
+        if trouble is not None:
+            raise trouble
+        return await self._with_budget(await self.off_loop(lambda: self._engine.result(batch_id)))
+
+    async def on_ledger(self, work: Callable[[Ledger], T]) -> T:
+        """Do something with the ledger, in the worker."""
+        return await self._to_its_end(self.off_loop(lambda: work(self._ledger)))
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Do something in the worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+    # --- inside
+
+    def _open_ledger(self) -> None:
+        config = self._config
+        self._ledger = Ledger(config.ledger_url, high_water=config.high_water)
+        self._engine = Engine(
+            self._ledger,
+            AnswerStore(self._ledger.engine),
+            BatchStore(self._ledger.engine),
+            self._noise,
+            dataset=config.dataset,
+            ensemble=config.ensemble,
+            teachers=len(config.silos),
+            classes=config.classes,
+        )
+
+    async def _submit(self, batch: Batch) -> tuple[Result, Budget | None]:
+        result = await self.off_loop(lambda: self._engine.submit(batch))
+        self._troubles.pop(batch.id, None)
+        if result is not None and result.state is not BatchState.OPEN:
+            return await self._with_budget(result)
+        self._begin(batch)
+        return Result.without_answers(BatchState.OPEN, len(batch.contents)), None
+
+    async def _with_budget(self, result: Result) -> tuple[Result, Budget | None]:
+        if result.state is BatchState.OPEN:
+            return result, None
+        return result, await self.off_loop(lambda: self._ledger.budget(self._config.dataset))
+
+    def _begin(self, batch: Batch) -> None:
+        if batch.id in self._open or self._closing:
+            return
+        config = self._config
+        # Time is measured by the loop's own clock: a jump of the wall clock neither cuts a vote short nor stretches it.
+        timer = asyncio.get_running_loop().call_later(config.deadline_seconds, self._deadline, batch.id)
+        round_ = Round(config.silos, config.quorum, len(batch.contents), config.classes)
+        self._open[batch.id] = _Open(batch, round_, timer)
+        self._notify()
+
+    def _voted_on(self, batch_id: str) -> _Open:
+        one = self._open.get(batch_id)
+        if one is None:
+            raise BadInput(
+                "this batch is not voted on", why="it is decided, or it never was", mend="go on with the next batch"
+            )
+        return one
+
+    def _deadline(self, batch_id: str) -> None:
+        one = self._open.get(batch_id)
+        if one is not None:
+            self._decide(one)
+
+    def _decide_if_complete(self, one: _Open) -> None:
+        if one.round.complete:
+            self._decide(one)
+
+    def _decide(self, one: _Open) -> None:
+        if one.round.closed or self._closing:
+            return
+        one.round.closed = True
+        one.timer.cancel()
+        self._begin_task(self._conclude(one))
+
+    async def _conclude(self, one: _Open) -> None:
+        """Answer a batch by its votes, or end it for want of them."""
+        batch, round_ = one.batch, one.round
+        label = batch.hash[:12]
+        try:
+            if round_.has_quorum:
+                await self.off_loop(lambda: self._engine.evaluate(batch.id, round_.table()))
+                log.info("batch %s: decided, %d of %d silos voted", label, round_.voted, len(round_.roster))
+            else:
+                reason = f"quorum: {round_.voted} of {len(round_.roster)} silos voted, {round_.quorum} are needed"
+                await self.off_loop(lambda: self._engine.fail(batch.id, reason))
+                log.warning("batch %s: failed, %s", label, reason)
+        except Exception as error:
+            # It stays open on disk. Who asks hears why; a new submission or a restart takes it up again.
+            self._troubles[batch.id] = sanitised(error)
+            log.error("batch %s: not decided, %s", label, type(error).__name__)
+        finally:
+            del self._open[batch.id]
+            self._notify()
+
+    async def _until(self, found: Callable[[], T | None], seconds: float) -> T | None:
+        """Wait until `found` gives something, at most so long."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + min(max(seconds, 0.0), LONGEST_WAIT)
+        while (value := found()) is None and not self._closing and (left := end - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left)
+        return value
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _begin_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.shield(self._begin_task(work))

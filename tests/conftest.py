@@ -1,0 +1,22 @@
+"""For all tests: one thread each (the machine is small and small products do not gain), and the measurement data's folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+# No test may depend on a terminal's width or write a user's files.
+os.environ.setdefault("COLUMNS", "120")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of measurement data, by `STILLHOUSE_SHARED_DATA` or beside the checkout; skips where it is absent."""
+    folder = Path(os.environ.get("STILLHOUSE_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the measurement data are not at {folder}")
+    return folder
