@@ -16,6 +16,7 @@ from .diagnostics import Diagnostics
 from .record import versions
 
 CURVE_POINTS = 200
+TITLES = {"pate": "PATE: a student of private teachers"}
 
 
 def report_of(
@@ -48,7 +49,7 @@ def report_of(
             )
     config = resolved.config
     return Report(
-        title=f"{outcome.method} on {config.data.name}",
+        title=f"{TITLES.get(outcome.method, outcome.method)} on {config.data.name}",
         method=outcome.method,
         data=config.data.name,
         protocol=protocol,

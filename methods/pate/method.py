@@ -99,7 +99,7 @@ class Pate:
             "epsilon": Metric(statement.epsilon, "epsilon", "lower"),
             "ledger_epsilon": Metric(answers["ledger_epsilon"], "epsilon", "lower"),
         }
-        notes = [data.protocol, f"statuses of the {len(asked)} queries: {statuses}"]
+        notes = [f"queries by outcome: {', '.join(f'{n} {status}' for status, n in sorted(statuses.items()))}"]
         if statuses.get("budget") or len(asked) < self.queries:
             notes.append(
                 f"the budget ended the questions: {self.queries} planned, {len(asked)} asked, {int(answered.sum())} answered"

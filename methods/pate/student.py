@@ -15,7 +15,7 @@ FEATURE_BATCH = 500
 
 
 class ScatterStudent(nn.Module):
-    """Classifier of images (B, c, h, w), uint8 or in [0, 1]: scattering, standardised projection to `components`, head.
+    """Classifier of images (B, c, h, w), uint8 or in [0, 1]: scattering, standardised projection to at most `components`, head.
 
     The projection is buffers, set by `fit_projection`; only `head` has parameters.
     """
@@ -29,6 +29,7 @@ class ScatterStudent(nn.Module):
         super().__init__()
         self.scattering = Scattering2D(shape)
         features = self.scattering.features
+        components = min(components, features)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("directions", torch.zeros(features, components))
         self.head = nn.Sequential(

@@ -51,6 +51,8 @@ class Desk:
     def __init__(self, config: ServerConfig, noise: Noise) -> None:
         self._config, self._noise = config, noise
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._rehearsal = ThreadPoolExecutor(1, thread_name_prefix="rehearsal")
+        self._rehearsed: set[str] = set()
         self._open: dict[str, _Open] = {}
         self._troubles: dict[str, StillhouseError] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -80,6 +82,7 @@ class Desk:
         if hasattr(self, "_ledger"):
             await self.off_loop(self._ledger.close)
         self._worker.shutdown()
+        self._rehearsal.shutdown(wait=False, cancel_futures=True)
 
     async def next_batch(self, silos: Collection[str], wait_seconds: float) -> Batch | None:
         """The first batch that lacks a vote of these silos, as soon as there is one."""
@@ -110,6 +113,7 @@ class Desk:
 
     async def submit(self, batch: Batch) -> tuple[Result, Budget | None]:
         """Take a batch in; it is on disk when this returns. Gives where it stands, and the budget if it has ended."""
+        await self._rehearse(batch)
         return await self._to_its_end(self._submit(batch))
 
     async def answers(self, batch_id: str, wait_seconds: float) -> tuple[Result, Budget | None]:
@@ -143,6 +147,14 @@ class Desk:
             teachers=len(config.silos),
             classes=config.classes,
         )
+
+    async def _rehearse(self, batch: Batch) -> None:
+        """Let a mechanism that was not seen before make its noise tables beside the worker; large ones take a while."""
+        fingerprint = batch.mechanism.fingerprint()
+        if fingerprint not in self._rehearsed:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._rehearsal, self._engine.rehearse, batch)
+            self._rehearsed.add(fingerprint)
 
     async def _submit(self, batch: Batch) -> tuple[Result, Budget | None]:
         result = await self.off_loop(lambda: self._engine.submit(batch))

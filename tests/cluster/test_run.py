@@ -15,7 +15,7 @@ from stillhouse.platform.errors import BudgetExhausted, ConfigError
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.report.report import Report
 
-SMALL = ["silos.teachers=8", "method.queries=60", "method.epochs=5", "privacy=gnmax", "privacy.mechanism.sigma=2"]
+SMALL = ["silos.teachers=8", "method.queries=60", "method.epochs=80", "privacy=gnmax", "privacy.mechanism.sigma=2"]
 
 
 @pytest.fixture(scope="module", autouse=True)

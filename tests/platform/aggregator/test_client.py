@@ -103,7 +103,7 @@ class TestBudget:
         ):
             strict = ConfidentGNMax(threshold=1, sigma1=2.0, sigma2=2.0)
             for _ in range(2):
-                with pytest.raises(BudgetExhausted, match="epsilon 0 of 0.2"):
+                with pytest.raises(BudgetExhausted, match=r"epsilon 0 of 0\.2"):
                     analyst.ask(questions(4), strict, ensemble=ENSEMBLE)
             assert officer.budget().spent_epsilon == 0
             assert officer.grant(epsilon=60, delta=1e-5).epsilon == 60
@@ -145,9 +145,12 @@ class TestErrors:
 
     @pytest.mark.parametrize("secret", ["guess", "x" * 43])
     def test_an_unknown_token(self, tmp_path: Path, secret: str):
-        with served(tmp_path) as server, Analyst(Endpoint(server.address, secret)) as analyst:
-            with pytest.raises(NotAuthorised, match="not known") as refused:
-                analyst.ask(questions(1), PLAIN, ensemble=ENSEMBLE)
+        with (
+            served(tmp_path) as server,
+            Analyst(Endpoint(server.address, secret)) as analyst,
+            pytest.raises(NotAuthorised, match="not known") as refused,
+        ):
+            analyst.ask(questions(1), PLAIN, ensemble=ENSEMBLE)
         assert refused.value.exit_code == 2 and refused.value.mend and secret not in str(refused.value)
 
     def test_every_role_has_its_own_calls_only(self, tmp_path: Path):

@@ -113,9 +113,12 @@ class TestRefusals:
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     def test_a_port_that_is_taken(self, tmp_path: Path):
-        with served(tmp_path / "one") as first:
-            with pytest.raises(BadInput, match="cannot listen"), served(tmp_path / "two", address=first.address):
-                raise AssertionError("two servers on one port")
+        with (
+            served(tmp_path / "one") as first,
+            pytest.raises(BadInput, match="cannot listen"),
+            served(tmp_path / "two", address=first.address),
+        ):
+            raise AssertionError("two servers on one port")
 
 
 class TestErrors:
@@ -166,13 +169,18 @@ class TestTheLoop:
             return whole(self, *arguments)
 
         monkeypatch.setattr(Engine, "evaluate", slow)
-        with served(tmp_path) as server, server.analyst() as analyst, voting(server), server.silo("a") as silo:
-            with asking(lambda: analyst.ask(questions(1), PLAIN, ensemble=ENSEMBLE)) as answers:
-                time.sleep(0.3)
-                started = time.monotonic()
-                silo.join({"silos": ["a"]})
-                assert time.monotonic() - started < 0.5
-                answers()
+        with (
+            served(tmp_path) as server,
+            server.analyst() as analyst,
+            voting(server),
+            server.silo("a") as silo,
+            asking(lambda: analyst.ask(questions(1), PLAIN, ensemble=ENSEMBLE)) as answers,
+        ):
+            time.sleep(0.3)
+            started = time.monotonic()
+            silo.join({"silos": ["a"]})
+            assert time.monotonic() - started < 0.5
+            answers()
         assert len(threads) == 1 and threads.pop().startswith("ledger")
 
     def test_a_caller_that_hangs_up_loses_nothing(self, tmp_path: Path):
@@ -237,14 +245,19 @@ def test_a_broken_ledger_does_not_open(tmp_path: Path):
 
 
 def test_a_vote_fetched_before_is_good_after_another_batch_came(tmp_path: Path):
-    with served(tmp_path) as server, server.analyst() as ana, server.analyst("bob") as bob, server.silo("a") as silo:
-        with asking(lambda: ana.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as one:
-            first = fetched(silo)
-            with (
-                asking(lambda: bob.ask(questions(2, first=9), PLAIN, ensemble=ENSEMBLE)) as two,
-                voting(server, ["b", "c"]),
-            ):
-                silo.send_votes(first, ["a"], trivial_votes(first.images))
-                second = fetched(silo)
-                silo.send_votes(second, ["a"], trivial_votes(second.images))
-                assert one().labels.tolist() == [0, 1] and two().labels.tolist() == [4, 0]
+    with (
+        served(tmp_path) as server,
+        server.analyst() as ana,
+        server.analyst("bob") as bob,
+        server.silo("a") as silo,
+        asking(lambda: ana.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as one,
+    ):
+        first = fetched(silo)
+        with (
+            asking(lambda: bob.ask(questions(2, first=9), PLAIN, ensemble=ENSEMBLE)) as two,
+            voting(server, ["b", "c"]),
+        ):
+            silo.send_votes(first, ["a"], trivial_votes(first.images))
+            second = fetched(silo)
+            silo.send_votes(second, ["a"], trivial_votes(second.images))
+            assert one().labels.tolist() == [0, 1] and two().labels.tolist() == [4, 0]

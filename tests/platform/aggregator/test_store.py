@@ -10,6 +10,7 @@ from stillhouse.platform.aggregator.batches import Batch, BatchState, Progress, 
 from stillhouse.platform.aggregator.store import BatchStore
 from stillhouse.platform.errors import BadInput, LedgerDoubt, TimedOut
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax, InteractiveGNMax
+from support.engine_house import batch, images, votes
 
 CAREFUL = ConfidentGNMax(threshold=6, sigma1=4.0, sigma2=2.0)
 CURIOUS = InteractiveGNMax(threshold=3, sigma1=4.0, sigma2=2.0, confidence=0.9)
@@ -19,18 +20,18 @@ def store(house):
     return BatchStore(house.ledger().engine)
 
 
-def test_a_batch_comes_back_as_it_was(house, make):
+def test_a_batch_comes_back_as_it_was(house):
     batches = [
-        make.batch("a", CAREFUL, 1, 2, deadline=3.5),
-        make.batch("b", CURIOUS, 7, student=np.array([[0.1, 0.2, 0.7]])),
+        batch("a", CAREFUL, 1, 2, deadline=3.5),
+        batch("b", CURIOUS, 7, student=np.array([[0.1, 0.2, 0.7]])),
     ]
-    for batch in batches:
-        store(house).add(batch)
-        back = store(house).batch(batch.id)
-        assert back.hash == batch.hash and back.deadline == batch.deadline
-        assert back.images.tolist() == batch.images.tolist()
-        assert back.mechanism == batch.mechanism
-        assert (back.student is None) == (batch.student is None)
+    for one in batches:
+        store(house).add(one)
+        back = store(house).batch(one.id)
+        assert back.hash == one.hash and back.deadline == one.deadline
+        assert back.images.tolist() == one.images.tolist()
+        assert back.mechanism == one.mechanism
+        assert (back.student is None) == (one.student is None)
     assert store(house).result("a").state is BatchState.OPEN
     assert store(house).known_hash("c") is None
 
@@ -44,9 +45,9 @@ def test_progress_comes_back_as_it_was():
         assert Progress.from_text(progress.to_text()) == progress
 
 
-def test_who_writes_on_top_of_what_was_not_read_is_refused(house, make):
+def test_who_writes_on_top_of_what_was_not_read_is_refused(house):
     first, second = store(house), store(house)
-    first.add(make.batch("a", CAREFUL, 1))
+    first.add(batch("a", CAREFUL, 1))
     read = second.progress("a")
     kept = first.keep_progress("a", Progress(plan=("x",)))
     with pytest.raises(TimedOut, match="another aggregator"):
@@ -59,32 +60,32 @@ def test_who_writes_on_top_of_what_was_not_read_is_refused(house, make):
         first.keep_progress("a", kept)
 
 
-def test_after_a_take_over_the_earlier_one_writes_no_more(house, make):
+def test_after_a_take_over_the_earlier_one_writes_no_more(house):
     house.grant()
     old, new = house.engine(), house.engine()
     old.recover()
-    old.submit(make.batch("a", CAREFUL, 1))
-    [batch] = new.recover()
+    old.submit(batch("a", CAREFUL, 1))
+    [waiting] = new.recover()
     spent = house.spent()
     for work in (
-        lambda: old.submit(make.batch("b", CAREFUL, 2)),
-        lambda: old.evaluate("a", make.votes(batch.images)),
+        lambda: old.submit(batch("b", CAREFUL, 2)),
+        lambda: old.evaluate("a", votes(waiting.images)),
         lambda: old.fail("a", "late"),
     ):
         with pytest.raises(LedgerDoubt, match="took over"):
             work()
     assert house.spent() == spent, "nothing was charged by the one that is out"
-    assert new.evaluate("a", make.votes(batch.images)).labels.tolist() == [1]
+    assert new.evaluate("a", votes(waiting.images)).labels.tolist() == [1]
     other = house.engine(ensemble="second")
     other.recover()
-    assert new.submit(make.batch("c", CAREFUL, 4)) is None, "another ensemble is another matter"
+    assert new.submit(batch("c", CAREFUL, 4)) is None, "another ensemble is another matter"
 
 
-def test_a_batch_that_has_ended_lets_its_images_go(house, make):
+def test_a_batch_that_has_ended_lets_its_images_go(house):
     house.grant()
     engine = house.engine()
-    pixels = make.images(0xABCDEF12).tobytes()
-    engine.submit(make.batch("a", GNMax(2.0), 0xABCDEF12))
+    pixels = images(0xABCDEF12).tobytes()
+    engine.submit(batch("a", GNMax(2.0), 0xABCDEF12))
     held = "SELECT count(*) FROM aggregator_batches WHERE images = ?"
     with sqlite3.connect(house.folder / "ledger.db") as connection:
         assert connection.execute(held, (pixels,)).fetchone() == (1,)
@@ -92,11 +93,11 @@ def test_a_batch_that_has_ended_lets_its_images_go(house, make):
         assert connection.execute(held, (pixels,)).fetchone() == (0,)
 
 
-def test_votes_and_histograms_are_nowhere_on_disk(house, make):
+def test_votes_and_histograms_are_nowhere_on_disk(house):
     """All that is kept of 7 : 3 votes is one noisy label and a decision."""
     house.grant()
     engine = house.engine()
-    engine.submit(make.batch("a", CAREFUL, 1))
+    engine.submit(batch("a", CAREFUL, 1))
     engine.evaluate("a", np.array([[1]] * 7 + [[0]] * 3))
     with sqlite3.connect(house.folder / "ledger.db") as connection:
         row = connection.execute("SELECT images, student, progress, result FROM aggregator_batches").fetchone()
@@ -107,39 +108,37 @@ def test_votes_and_histograms_are_nowhere_on_disk(house, make):
 
 
 class TestContent:
-    def test_a_prediction_has_one_spelling(self, make):
+    def test_a_prediction_has_one_spelling(self):
         """Floats of 32 bits and of 64, with a negative zero: one query. A cache keyed by float bytes would pay thrice."""
         row = np.array([[0.7, 0.2, 0.1]])
         spellings = [row, row.astype(np.float32), np.asfortranarray(row)]
-        assert len({make.batch("a", CURIOUS, 1, student=s).contents for s in spellings}) == 1
+        assert len({batch("a", CURIOUS, 1, student=s).contents for s in spellings}) == 1
         zeros = [np.array([[1.0, zero, 0.0]]) for zero in (0.0, -0.0)]
-        assert len({make.batch("a", CURIOUS, 1, student=s).contents for s in zeros}) == 1
-        assert (
-            make.batch("a", CURIOUS, 1, student=row).contents != make.batch("a", CURIOUS, 1, student=zeros[0]).contents
-        )
+        assert len({batch("a", CURIOUS, 1, student=s).contents for s in zeros}) == 1
+        assert batch("a", CURIOUS, 1, student=row).contents != batch("a", CURIOUS, 1, student=zeros[0]).contents
 
-    def test_what_is_hashed_is_what_is_used(self, make):
-        student = make.batch("a", CURIOUS, 1, student=np.array([[1 / 3, 1 / 3, 1 / 3]])).student
+    def test_what_is_hashed_is_what_is_used(self):
+        student = batch("a", CURIOUS, 1, student=np.array([[1 / 3, 1 / 3, 1 / 3]])).student
         assert (student * 2**24 == np.rint(student * 2**24)).all()
 
-    def test_a_mechanism_that_does_not_look_at_a_student_ignores_it(self, make):
-        plain = make.batch("a", CAREFUL, 1)
-        assert make.batch("a", CAREFUL, 1, student=np.full((1, 3), 1 / 3)).hash == plain.hash
+    def test_a_mechanism_that_does_not_look_at_a_student_ignores_it(self):
+        plain = batch("a", CAREFUL, 1)
+        assert batch("a", CAREFUL, 1, student=np.full((1, 3), 1 / 3)).hash == plain.hash
 
-    def test_memory_layout_does_not_matter(self, make):
+    def test_memory_layout_does_not_matter(self):
         images = np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4)
         turned = np.asfortranarray(images)
         options = {"id": "a", "dataset": "scans", "ensemble": "first", "mechanism": CAREFUL, "deadline": 0.0}
         assert Batch(images=images, **options).contents == Batch(images=turned, **options).contents
 
-    def test_keys_tell_data_sets_ensembles_and_mechanisms_apart(self, make):
+    def test_keys_tell_data_sets_ensembles_and_mechanisms_apart(self):
         batches = [
-            make.batch("a", CAREFUL, 1),
-            make.batch("a", GNMax(2.0), 1),
-            make.batch("a", CAREFUL, 1, ensemble="second"),
-            make.batch("a", CAREFUL, 1, dataset="films"),
+            batch("a", CAREFUL, 1),
+            batch("a", GNMax(2.0), 1),
+            batch("a", CAREFUL, 1, ensemble="second"),
+            batch("a", CAREFUL, 1, dataset="films"),
         ]
-        assert len({key for batch in batches for key in batch.keys.values()}) == 4
+        assert len({key for one in batches for key in one.keys.values()}) == 4
 
     @pytest.mark.parametrize(
         "change",

@@ -115,26 +115,34 @@ class TestOverTheWire:
                 silo.send_votes(batch, ["a"], good)
 
     def test_votes_out_of_range_end_that_silos_part_in_the_batch(self, tmp_path: Path):
-        with served(tmp_path) as server, server.analyst() as analyst, server.silo("a") as silo:
-            with asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers:
-                batch = fetched(silo)
-                with pytest.raises(BadInput, match="class number"):
-                    silo.send_votes(batch, ["a"], np.array([[0, CLASSES]]))
-                assert silo.next_batch(0.1) is None, "it would be offered for ever"
-                with voting(server, ["b", "c"]):
-                    assert answers().labels.tolist() == [0, 1]
+        with (
+            served(tmp_path) as server,
+            server.analyst() as analyst,
+            server.silo("a") as silo,
+            asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers,
+        ):
+            batch = fetched(silo)
+            with pytest.raises(BadInput, match="class number"):
+                silo.send_votes(batch, ["a"], np.array([[0, CLASSES]]))
+            assert silo.next_batch(0.1) is None, "it would be offered for ever"
+            with voting(server, ["b", "c"]):
+                assert answers().labels.tolist() == [0, 1]
 
     def test_the_byte_count_of_votes_is_checked(self, tmp_path: Path):
-        with served(tmp_path) as server, server.analyst() as analyst, server.silo("a") as silo:
-            with asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers:
-                batch = fetched(silo)
-                stub = pb_grpc.SiloStub(grpc.insecure_channel(server.address))
-                request = pb.SendVotesRequest(id=batch.id, hash=batch.hash, silos=["a"], votes=b"\0" * 7)
-                with pytest.raises(grpc.RpcError) as refused:
-                    stub.SendVotes(request, metadata=(("authorization", f"Bearer {server.secrets['a']}"),))
-                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-                with voting(server, ["b", "c"]):
-                    answers()
+        with (
+            served(tmp_path) as server,
+            server.analyst() as analyst,
+            server.silo("a") as silo,
+            asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers,
+        ):
+            batch = fetched(silo)
+            stub = pb_grpc.SiloStub(grpc.insecure_channel(server.address))
+            request = pb.SendVotesRequest(id=batch.id, hash=batch.hash, silos=["a"], votes=b"\0" * 7)
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.SendVotes(request, metadata=(("authorization", f"Bearer {server.secrets['a']}"),))
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            with voting(server, ["b", "c"]):
+                answers()
 
     def test_one_token_may_own_many_silos_and_speak_for_some(self, tmp_path: Path):
         with served(tmp_path) as server, server.analyst() as analyst:
@@ -174,13 +182,17 @@ class TestQuorum:
             assert time.monotonic() - started < 20
 
     def test_a_silo_that_says_it_cannot_vote_is_not_waited_for(self, tmp_path: Path, caplog: pytest.LogCaptureFixture):
-        with served(tmp_path, deadline_seconds=60) as server, server.analyst() as analyst, server.silo("a") as silo:
-            with asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers:
-                batch = fetched(silo)
-                silo.report_failure(batch.id, "ValueError: record 17 is 3.14")
-                assert silo.next_batch(0.1) is None
-                with voting(server, ["b", "c"]):
-                    assert answers().statuses == ("answered", "answered")
+        with (
+            served(tmp_path, deadline_seconds=60) as server,
+            server.analyst() as analyst,
+            server.silo("a") as silo,
+            asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers,
+        ):
+            batch = fetched(silo)
+            silo.report_failure(batch.id, "ValueError: record 17 is 3.14")
+            assert silo.next_batch(0.1) is None
+            with voting(server, ["b", "c"]):
+                assert answers().statuses == ("answered", "answered")
         assert "record 17" not in caplog.text
 
     def test_a_late_vote_is_refused(self, tmp_path: Path):

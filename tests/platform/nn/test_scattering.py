@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 import scipy.special
 import torch

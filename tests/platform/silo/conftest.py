@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from stillhouse.platform.data.images import ImageData
@@ -11,7 +13,7 @@ def shards() -> list[ImageData]:
     """Five shards of digits of unequal size."""
     private = load("digits").private
     cuts = np.cumsum([0, 30, 25, 41, 25, 33])
-    return [private.take(np.arange(a, b)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [private.take(np.arange(a, b)) for a, b in pairwise(cuts)]
 
 
 @pytest.fixture(scope="session")

@@ -97,9 +97,9 @@ def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(queries: np.nda
     known = QueryFeatures(transform, limit=3 * 2 * transform.features)
     for batch in (queries[:3], queries[:1], queries[3:4], queries[:1]):
         assert known.of(batch).shape == (len(batch), transform.features)
-    held = {key: None for key in known._known}
+    held = set(known._known)
     known.of(queries[:1])
-    assert len(held) == 3 and set(known._known) == set(held)
+    assert len(held) == 3 and set(known._known) == held
     # More images at once than there is room for are still all answered.
     assert torch.equal(known.of(queries[:20]), QueryFeatures(transform, limit=0).of(queries[:20]))
     assert len(known._known) == 3

@@ -102,6 +102,7 @@ def test_they_learn_something(shards: list[ImageData]) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_on_a_gpu_together_is_several_times_faster() -> None:
     import time
 
