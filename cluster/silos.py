@@ -104,8 +104,8 @@ class SiloFleet:
         start_seconds: float = 120.0,
     ) -> None:
         groups = [folders[i : i + per_actor] for i in range(0, len(folders), per_actor)]
-        actor = ray.remote(SiloActor)
-        self._actors = [
+        actor: Any = ray.remote(SiloActor)
+        self._actors: list[Any] = [
             actor.options(**placement.options([f.name for f in group])).remote(group, kind, seed, endpoint)
             for group in groups
         ]

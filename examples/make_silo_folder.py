@@ -4,9 +4,9 @@
     python examples/make_silo_folder.py demo-silo                       40 of scikit-learn's digits, to try it
     stillhouse silo --folder hospital-a --help
 
-Images are whole numbers 0 .. 255, (n, height, width) or (n, channels, height, width); labels are whole numbers from 0. The number of classes is
-public, so it is agreed between the owners and given here: read off the labels it would say something about the records. All silos of
-an ensemble bring their images to the same shape.
+Images are uint8, (n, height, width) or (n, channels, height, width); labels are whole numbers from 0. The number of classes is public,
+so it is agreed between the owners and given here: read off the labels it would say something about the records. All silos of an
+ensemble bring their images to the same shape.
 """
 
 from __future__ import annotations

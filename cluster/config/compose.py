@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -76,10 +76,9 @@ def compose(overrides: Sequence[str]) -> Resolved:
     accepted, problems = _accept(overrides)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-            plain = OmegaConf.to_container(hydra_compose("config", overrides=accepted), resolve=True)
+            plain = _container(hydra_compose("config", overrides=accepted))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([*problems, str(error).strip().splitlines()[0]]) from error
-    assert isinstance(plain, dict)
     sections, section_problems = _check_chosen(plain)
     config, tree_problems = _check_tree(plain)
     problems += section_problems + tree_problems
@@ -206,6 +205,10 @@ def _check_section(kind: type[Any], values: dict[str, Any], where: str) -> list[
         and f.name not in values
     ]
     return [p.replace("unknown key '", f"unknown key '{where}.").replace(": ", ": ", 1) for p in problems] + missing
+
+
+def _container(config: DictConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
 def _plain(value: Any) -> Any:

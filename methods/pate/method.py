@@ -113,7 +113,7 @@ class Pate:
         student = self._new_student(data, run)
         run.say(f"non-private reference: features of {len(private)} private images")
         student.fit_projection(torch.from_numpy(data.pool))
-        images = torch.from_numpy(private.images).split(FEATURE_BATCH)
+        images = torch.from_numpy(private.images).split(2000)
         features = torch.cat([student.project(part) for part in images])
         return self._train(
             data, run, student, features, torch.from_numpy(private.labels), name="nonprivate", batch_size=256

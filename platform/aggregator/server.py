@@ -40,7 +40,7 @@ class Aggregator:
 
     def __init__(self, config: ServerConfig, *, noise: Noise | None = None) -> None:
         self._config = config
-        self._desk = Desk(config, noise or SystemNoise())
+        self._desk = Desk(config, noise or SystemNoise(), on_doubt=self._set_unwell)
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         tokens = Tokens(config.tokens)
@@ -64,8 +64,7 @@ class Aggregator:
             await self._desk.finish()
             raise
         await self._server.start()
-        for name in ("", *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
 
     async def stop(self) -> None:
@@ -74,6 +73,14 @@ class Aggregator:
         self._desk.close()
         await self._server.stop(GRACE_SECONDS)
         await self._desk.finish()
+
+    async def _set_unwell(self) -> None:
+        # What was doubtful once stays so until somebody has looked: a restart reads the whole ledger again.
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)
 
     def _listen(self) -> int:
         address, tls = self._config.address, self._config.tls

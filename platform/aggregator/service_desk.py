@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import BadInput, StillhouseError
+from ..errors import BadInput, LedgerDoubt, StillhouseError, TimedOut, Unreachable
 from ..ledger.answers import AnswerStore
 from ..ledger.ledger import Ledger
 from ..ledger.records import Budget
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
+PAUSES = (0.2, 1.0, 5.0)  # before another process that is at the ledger, or a database that is away, is tried again
 
 
 @dataclass(eq=False)
@@ -46,10 +47,10 @@ class _Open:
 
 
 class Desk:
-    """One aggregator's open batches. Made and used on one event loop."""
+    """One aggregator's open batches. Made and used on one event loop. `on_doubt` is called when the ledger is in doubt."""
 
-    def __init__(self, config: ServerConfig, noise: Noise) -> None:
-        self._config, self._noise = config, noise
+    def __init__(self, config: ServerConfig, noise: Noise, *, on_doubt: Callable[[], Awaitable[None]]) -> None:
+        self._config, self._noise, self._on_doubt = config, noise, on_doubt
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._rehearsal = ThreadPoolExecutor(1, thread_name_prefix="rehearsal")
         self._rehearsed: set[str] = set()
@@ -130,7 +131,11 @@ class Desk:
 
     async def off_loop(self, work: Callable[[], T]) -> T:
         """Do something in the worker."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except LedgerDoubt:
+            await self._on_doubt()
+            raise
 
     # --- inside
 
@@ -209,11 +214,11 @@ class Desk:
         label = batch.hash[:12]
         try:
             if round_.has_quorum:
-                await self.off_loop(lambda: self._engine.evaluate(batch.id, round_.table()))
+                await self._patiently(lambda: self._engine.evaluate(batch.id, round_.table()))
                 log.info("batch %s: decided, %d of %d silos voted", label, round_.voted, len(round_.roster))
             else:
                 reason = f"quorum: {round_.voted} of {len(round_.roster)} silos voted, {round_.quorum} are needed"
-                await self.off_loop(lambda: self._engine.fail(batch.id, reason))
+                await self._patiently(lambda: self._engine.fail(batch.id, reason))
                 log.warning("batch %s: failed, %s", label, reason)
         except Exception as error:
             # It stays open on disk. Who asks hears why; a new submission or a restart takes it up again.
@@ -222,6 +227,15 @@ class Desk:
         finally:
             del self._open[batch.id]
             self._notify()
+
+    async def _patiently(self, work: Callable[[], T]) -> T:
+        for pause in PAUSES:
+            try:
+                return await self.off_loop(work)
+            except (TimedOut, Unreachable) as error:
+                log.warning("the ledger: %s, trying again", type(error).__name__)
+                await asyncio.sleep(0.0 if self._closing else pause)
+        return await self.off_loop(work)
 
     async def _until(self, found: Callable[[], T | None], seconds: float) -> T | None:
         """Wait until `found` gives something, at most so long."""

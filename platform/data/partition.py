@@ -57,6 +57,8 @@ class Manifest:
         return cls(assignment, shards, _fingerprint(assignment, shards))
 
     def __post_init__(self) -> None:
+        if self.assignment.ndim != 1 or (self.assignment < 0).any():
+            raise BadInput("the manifest is no list of shard numbers", mend="make it again")
         counts = np.bincount(self.assignment, minlength=self.shards) if len(self.assignment) else np.zeros(self.shards)
         if len(counts) != self.shards or (counts == 0).any():
             raise BadInput("the manifest leaves a shard empty or names one that does not exist", mend="make it again")
@@ -81,7 +83,9 @@ class Manifest:
         """Read `to_json`'s form; an altered one is refused."""
         try:
             return cls(np.asarray(data["assignment"], dtype=np.int64), int(data["shards"]), str(data["hash"]))
-        except (KeyError, TypeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, BadInput):
+                raise
             raise BadInput("this is not a partition manifest", why=type(error).__name__) from None
 
 

@@ -81,7 +81,8 @@ def _digits() -> Source:
     order = np.argsort(Manifest.make(len(images), len(images), key="digits split").assignment)
     private, pool = DIGITS_SPLIT["private"], DIGITS_SPLIT["pool"]
     parts = np.split(order, [private, private + pool])
-    return Source(*(everything.take(part) for part in parts), protocol=DIGITS_PROTOCOL)
+    private_part, pool_part, score_part = (everything.take(part) for part in parts)
+    return Source(private_part, pool_part, score_part, DIGITS_PROTOCOL)
 
 
 def _pate_split(name: str, root: str | Path | None, download: bool) -> Source:
@@ -92,6 +93,12 @@ def _pate_split(name: str, root: str | Path | None, download: bool) -> Source:
             raise BadInput(f"the files of '{name}' are not there", why="no folder holds them", mend=known.install)
         folder = _download(known, Path(root or "data"))
     train, test = (_read(folder, part, name) for part in ("train", "t10k"))
+    if len(test) <= PATE_POOL:
+        raise BadInput(
+            f"'{name}' has {len(test)} test images",
+            why=f"the pool takes the first {PATE_POOL:,} and the score set the rest",
+            mend=known.install,
+        )
     return Source(
         train, test.take(np.arange(PATE_POOL)), test.take(np.arange(PATE_POOL, len(test))), protocol=PATE_PROTOCOL
     )

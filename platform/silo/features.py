@@ -1,6 +1,6 @@
-"""Scattering features of images, square-rooted, computed in batches that fit a processor's cache.
+"""Scattering features of images, compressed by a fourth root, computed in batches that fit a processor's cache.
 
-The root evens out the coefficients' heavy tails. Queries are remembered by content: an image that is asked again, in whatever batch, is
+The root evens out the coefficients' heavy tails; a small offset keeps it from magnifying rounding errors about zero. Queries are remembered by content: an image that is asked again, in whatever batch, is
 not transformed again. What is remembered stays in the silo's memory, at half a number's size, up to a limit.
 """
 
@@ -15,6 +15,7 @@ import torch
 from ..nn.scattering import Scattering2D
 
 TRANSFORM_BATCH = 32
+OFFSET = 1e-3
 REMEMBERED_BYTES = 128 * 2**20
 
 
@@ -27,7 +28,7 @@ def features(transform: Scattering2D, images: np.ndarray) -> torch.Tensor:
         part = slice(start, start + TRANSFORM_BATCH)
         pixels = torch.tensor(images[part], device=device).float() / 255
         # Smoothing can leave a coefficient a hair below zero.
-        found[part] = transform(pixels).clamp_(min=0).sqrt_()
+        found[part] = transform(pixels).clamp_(min=0).add_(OFFSET).sqrt_().sqrt_()
     return found
 
 

@@ -4,7 +4,7 @@ A host usually has one silo. In a simulation it may have many; they are trained 
 its silo stood alone: its seed comes from the silo's name, its standardisation from its own shard.
 
 Each silo's folder keeps its teacher (`teacher.safetensors`, written atomically, tied to the shard, the teacher's settings and
-the seed), so a killed host comes back without training again.
+the seed), so a killed host comes back without training again. It keeps the votes cast, too: a repeated batch gets the same ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import hashlib
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +27,11 @@ from ..data.images import ImageData, check_images
 from ..errors import BadInput, RunFailed
 from ..training.files import replace
 from ..training.seeds import seed_for
+from .kept_votes import KeptVotes
 from .shard import read_shard
 from .teachers import TeacherKind, Teachers
 
 TEACHER = "teacher.safetensors"
-REMEMBERED_BATCHES = 16
 GROUP = 50
 
 
@@ -44,6 +43,10 @@ class TrainingReport:
     trained: int
     reused: int
     seconds: float
+
+
+class VotingFailed(RunFailed):
+    """A teacher failed while it voted. `why` is the name of the error's type; its text could hold what a record holds."""
 
 
 class SiloHost:
@@ -59,8 +62,7 @@ class SiloHost:
         self._classes = 0
         self._ready = 0
         self._turn = threading.Lock()
-        # A batch that is asked again (after a restart of the aggregator, say) gets the very same votes, at no work.
-        self._voted: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._kept: list[KeptVotes] = []
 
     @property
     def silos(self) -> list[str]:
@@ -95,6 +97,7 @@ class SiloHost:
             whole = [state for state in states if state is not None]
             self._shape, self._classes = shards[0].shape, max(s.classes for s in shards)
             self._teachers = self._kind.load(whole, shape=self._shape, classes=self._classes, device=self._device)
+            self._kept = [KeptVotes(folder, key) for folder, key in zip(self._folders, keys, strict=True)]
             self._ready = len(states)
             progress(self._ready)
             return TrainingReport(tuple(self.silos), len(missing), found, time.monotonic() - started)
@@ -108,12 +111,13 @@ class SiloHost:
             if queries.shape[1:] != self._shape:
                 raise BadInput(f"queries have shape {queries.shape[1:]}, the silos' images {self._shape}")
             batch = hashlib.sha256(repr(queries.shape).encode() + np.ascontiguousarray(queries).tobytes()).hexdigest()
-            if batch not in self._voted:
-                self._voted[batch] = np.asarray(self._teachers.vote(queries), dtype=np.int64)
-                while len(self._voted) > REMEMBERED_BATCHES:
-                    self._voted.popitem(last=False)
-            self._voted.move_to_end(batch)
-            return self._voted[batch].copy()
+            failure = ""
+            try:
+                return self._votes_on(batch, queries, self._teachers)
+            except Exception as error:
+                failure = type(error).__name__
+            # Raised out here, where the first error is no longer attached to it.
+            raise VotingFailed("these silos could not vote", why=failure)
 
     def describe(self) -> dict[str, Any]:
         """Return public facts: names, teacher settings, image shape, classes, how many teachers are ready."""
@@ -124,6 +128,15 @@ class SiloHost:
             "classes": self._classes or None,
             "teachers_ready": self._ready,
         }
+
+    def _votes_on(self, batch: str, queries: np.ndarray, teachers: Teachers) -> np.ndarray:
+        known = [kept.get(batch, len(queries)) for kept in self._kept]
+        missing = [i for i, votes in enumerate(known) if votes is None]
+        fresh = np.asarray(teachers.vote(queries), dtype=np.int64) if missing else np.empty((0, 0), np.int64)
+        for i in missing:
+            self._kept[i].put(batch, fresh[i])
+        rows = [fresh[i] if votes is None else votes for i, votes in enumerate(known)]
+        return np.stack(rows)
 
     def _check_alike(self, shards: Sequence[ImageData]) -> None:
         if len({s.shape for s in shards}) > 1:

@@ -25,9 +25,17 @@ WAIT_SECONDS = 5.0
 class QueryBatch(Protocol):
     """A batch of public images to vote on."""
 
-    id: str
-    hash: str
-    images: np.ndarray
+    @property
+    def id(self) -> str:
+        """The batch's name."""
+
+    @property
+    def hash(self) -> str:
+        """Hash of its content."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """uint8 (Q, c, h, w)."""
 
 
 class VotingClient(Protocol):

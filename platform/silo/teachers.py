@@ -97,7 +97,7 @@ class _Kinds(Mapping[str, type[Any]]):
 
     def __getitem__(self, name: str) -> type[Any]:
         module, kind = self._places[name]
-        return getattr(importlib.import_module(module, __package__), kind)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(module, __package__), kind)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -121,6 +121,6 @@ def teacher_kind_from_json(data: Mapping[str, Any]) -> TeacherKind:
     if name not in TEACHER_KINDS:
         raise BadInput(f"unknown teacher kind {name!r}", mend=f"use one of {', '.join(sorted(TEACHER_KINDS))}")
     try:
-        return TEACHER_KINDS[name](**settings)  # type: ignore[no-any-return]
+        return TEACHER_KINDS[name](**settings)
     except TypeError as error:
         raise BadInput(f"teacher kind {name!r} with wrong settings", why=str(error).split("__init__() ")[-1]) from None

@@ -50,7 +50,9 @@ def test_the_run_ends_with_a_student_a_statement_and_a_report(first: Finished) -
     assert bars["mean teacher"].standing == bars["noiseless ensemble"].standing == "diagnostic"
     assert bars["noiseless ensemble"].value >= bars["mean teacher"].value
     statement = first.outcome.privacy
-    assert statement.coverage == "covered" and statement.delta == 1e-4 and "one teacher's vote" in statement.neighbouring
+    assert (
+        statement.coverage == "covered" and statement.delta == 1e-4 and "one teacher's vote" in statement.neighbouring
+    )
     # 60 answers with sigma 2: mu^2 = 60 * 2 / 4.
     assert sum(r.event_json["count"] for r in statement.releases) == 60
     assert statement.epsilon == pytest.approx(first.report.spending.epsilon[-1])  # type: ignore[union-attr]

@@ -92,6 +92,8 @@ def test_actors_are_pinned_by_label_and_an_unplaceable_one_is_an_error(folders: 
         lost.close()
 
 
-@pytest.mark.parametrize(("teachers", "cpus", "each", "expected"), [(250, 2, 1, 125), (5, 2, 1, 3), (40, 1, 2, 40), (4, 0, 1, 4)])
+@pytest.mark.parametrize(
+    ("teachers", "cpus", "each", "expected"), [(250, 2, 1, 125), (5, 2, 1, 3), (40, 1, 2, 40), (4, 0, 1, 4)]
+)
 def test_silos_are_spread_over_the_cpus(teachers: int, cpus: float, each: float, expected: int) -> None:
     assert spread(teachers, cpus, each) == expected

@@ -149,7 +149,8 @@ class Place:
     def stored(self) -> dict[str, int]:
         """Every stored answer, markers included."""
         with self.ledger().engine.connect() as connection:
-            return {key: label for key, label in connection.execute(text("SELECT key, label FROM ledger_answers"))}
+            rows = connection.execute(text("SELECT key, label FROM ledger_answers"))
+            return {row.key: row.label for row in rows}
 
 
 def paid(place: Place) -> tuple[int, int]:

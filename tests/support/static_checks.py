@@ -24,13 +24,11 @@ def packages() -> list[Path]:
 
 
 def check_types(aside: Path) -> int:
-    """Run mypy over the package, the tests, the examples and the benchmarks."""
+    """Run mypy over the three floors and the command line."""
     (aside / "stillhouse").symlink_to(ROOT, target_is_directory=True)
-    listed = [f"stillhouse.{'.'.join(p.parts)}" if p.parts else "stillhouse" for p in packages()]
-    modules = [m for m in listed if not m.startswith("stillhouse.configs") and m != "stillhouse"]
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "-m", "stillhouse.__main__"]
-    for module in modules:
-        command += ["-p", module]
+    for floor in ("platform", "methods", "cluster"):
+        command += ["-p", f"stillhouse.{floor}"]
     return subprocess.run(command, env={**os.environ, "MYPYPATH": str(aside)}, cwd=ROOT).returncode
 
 

@@ -72,6 +72,13 @@ class TestAsking:
         assert len(parts) > 1 and sum(len(p.batch.images) for p in parts) == 40
         assert all(p.request().ByteSize() < 33 * 2**20 for p in parts)
 
+    def test_a_batch_larger_than_grpcs_own_limit_crosses_both_ways(self, tmp_path: Path):
+        images = np.zeros((100, 3, 128, 128), np.uint8)
+        images[:, 0, 0, 0] = np.arange(100)
+        assert images.nbytes > 4 * 2**20
+        with served(tmp_path) as server, server.analyst() as analyst, voting(server):
+            assert analyst.ask(images, PLAIN, ensemble=ENSEMBLE).labels.tolist() == [i % CLASSES for i in range(100)]
+
     def test_predictions_of_a_student_cross(self, tmp_path: Path):
         curious = InteractiveGNMax(threshold=2, sigma1=10.0, sigma2=10.0, confidence=0.9)
         images = questions(2)

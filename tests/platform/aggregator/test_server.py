@@ -20,7 +20,15 @@ from stillhouse.platform.aggregator import aggregator_pb2_grpc as pb_grpc
 from stillhouse.platform.aggregator import wire
 from stillhouse.platform.aggregator.asking import split
 from stillhouse.platform.aggregator.engine import Engine
-from stillhouse.platform.errors import BadInput, InternalBug, LedgerDoubt, NotAuthorised, StillhouseError
+from stillhouse.platform.errors import (
+    BadInput,
+    InternalBug,
+    LedgerDoubt,
+    NotAuthorised,
+    StillhouseError,
+    TimedOut,
+    Unreachable,
+)
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax
 from support.aggregator import (
     ENSEMBLE,
@@ -155,6 +163,35 @@ class TestErrors:
             assert "record 17" not in str(seen.value) + caplog.text
             monkeypatch.setattr(Engine, "evaluate", whole)
             assert analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE).labels.tolist() == [0, 1]
+
+    @pytest.mark.parametrize("trouble", [TimedOut("another process is at the ledger"), Unreachable("no database")])
+    def test_a_ledger_that_is_busy_or_away_is_tried_again_with_the_same_votes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: StillhouseError
+    ):
+        whole, tables = Engine.evaluate, []
+
+        def busy_at_first(self: Engine, batch_id: str, table: np.ndarray) -> object:
+            tables.append(table.tolist())
+            if len(tables) < 3:
+                raise trouble
+            return whole(self, batch_id, table)
+
+        monkeypatch.setattr(Engine, "evaluate", busy_at_first)
+        monkeypatch.setattr("stillhouse.platform.aggregator.service_desk.PAUSES", (0.01, 0.01, 0.01))
+        with served(tmp_path) as server, server.analyst() as analyst, voting(server):
+            assert analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE).labels.tolist() == [0, 1]
+        assert len(tables) == 3 and tables[0] == tables[1] == tables[2]
+
+    def test_a_ledger_in_doubt_shows_in_the_health(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        def broken(*_: object) -> None:
+            raise LedgerDoubt("another aggregator took over")
+
+        monkeypatch.setattr(Engine, "submit", broken)
+        with served(tmp_path) as server, server.analyst() as analyst, grpc.insecure_channel(server.address) as channel:
+            with pytest.raises(LedgerDoubt, match="took over"):
+                analyst.ask(questions(1), PLAIN, ensemble=ENSEMBLE)
+            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class TestTheLoop:

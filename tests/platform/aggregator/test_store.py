@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import uuid
 
 import numpy as np
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 from stillhouse.platform.aggregator.batches import Batch, BatchState, Progress, Result
 from stillhouse.platform.aggregator.store import BatchStore
 from stillhouse.platform.errors import BadInput, LedgerDoubt, TimedOut
+from stillhouse.platform.privacy.budget import BudgetKind
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax, InteractiveGNMax
-from support.engine_house import batch, images, votes
+from support.engine_house import House, batch, images, votes
 
 CAREFUL = ConfidentGNMax(threshold=6, sigma1=4.0, sigma2=2.0)
 CURIOUS = InteractiveGNMax(threshold=3, sigma1=4.0, sigma2=2.0, confidence=0.9)
+
+
+class OnServer(House):
+    def __init__(self, folder, url):
+        super().__init__(folder)
+        self.server_url = url
+
+    @property
+    def url(self):
+        return self.server_url
+
+    def ledger(self, **options):
+        return super().ledger(high_water=self.folder / "mark", **options)
+
+    def grant(self):
+        self.ledger().grant("scans", epsilon=200.0, delta=1e-5, kind=BudgetKind.ZCDP, by="officer")
 
 
 def store(house):
@@ -105,6 +125,35 @@ def test_votes_and_histograms_are_nowhere_on_disk(house):
     assert "7" not in row[3] and "[1]" in row[3], "labels, statuses, cost"
     kept = Progress.from_text(row[2])
     assert list(kept.decisions.values()) == [1] and kept.cost == CAREFUL.check_event().nano_rho()
+
+
+@pytest.mark.postgres
+def test_postgres(tmp_path):
+    """The same code on a server: asked, killed half-way, taken over, answered, asked again."""
+    server = os.environ.get("STILLHOUSE_TEST_POSTGRES")
+    if not server:
+        pytest.skip("STILLHOUSE_TEST_POSTGRES names no server")
+    schema = f"aggregator_{uuid.uuid4().hex}"
+    admin = create_engine(server, poolclass=NullPool)
+    with admin.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    house = OnServer(tmp_path, f"{server}?options=-csearch_path%3D{schema}")
+    try:
+        house.grant()
+        old = house.engine()
+        old.recover()
+        assert old.submit(batch("a", CAREFUL, 1, 5, 2)) is None
+        new = house.engine()
+        [waiting] = new.recover()
+        with pytest.raises(LedgerDoubt, match="took over"):
+            old.evaluate("a", votes(waiting.images))
+        assert new.evaluate("a", votes(waiting.images)).labels.tolist() == [1, -1, 2]
+        assert new.submit(batch("b", CAREFUL, 5, 2)).labels.tolist() == [-1, 2]
+        assert house.ledger().verify().ok
+    finally:
+        house.close()
+        with admin.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
 
 
 class TestContent:

@@ -85,7 +85,9 @@ def test_there_is_nothing_to_learn() -> None:
     assert not list(Scattering2D((1, 8, 8)).parameters())
 
 
-@pytest.mark.parametrize("images", [torch.zeros(2, 1, 8, 9), torch.zeros(2, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "images", [torch.zeros(2, 1, 8, 9), torch.zeros(2, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)]
+)
 def test_other_shapes_and_types_are_refused(images: torch.Tensor) -> None:
     with pytest.raises(BadInput, match="this transform takes"):
         Scattering2D((1, 8, 8))(images)

@@ -11,7 +11,7 @@ from stillhouse.platform.data.images import ImageData
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.nn.scattering import Scattering2D
 from stillhouse.platform.silo import scatter_ridge as module
-from stillhouse.platform.silo.features import QueryFeatures, features
+from stillhouse.platform.silo.features import OFFSET, QueryFeatures, features
 from stillhouse.platform.silo.scatter_ridge import ScatterRidge, ridge
 
 
@@ -132,3 +132,17 @@ def test_groups_and_queries_that_do_not_fit_are_refused(shards: list[ImageData],
         teachers.vote(queries.astype(np.float32))
     with pytest.raises(BadInput, match="do not fit"):
         kind.load([teachers.state(0)], shape=(1, 8, 8), classes=4)
+
+
+def test_rounding_about_zero_is_not_magnified() -> None:
+    # Where an image is black, coefficients are rounding errors, and these differ between processors and batch sizes.
+    images = np.zeros((40, 1, 28, 28), np.uint8)
+    images[:, :, 10:16, 10:16] = np.random.default_rng(0).integers(0, 256, (40, 1, 6, 6), np.uint8)
+    transform = Scattering2D((1, 28, 28))
+    found, exact = features(transform, images), features_in_double(images)
+    assert (found.double() - exact).abs().max() < 1e-4
+
+
+def features_in_double(images: np.ndarray) -> torch.Tensor:
+    found = Scattering2D((1, 28, 28)).double()(torch.tensor(images).double() / 255)
+    return (found.clamp(min=0) + OFFSET).pow(0.25)

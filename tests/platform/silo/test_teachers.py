@@ -32,7 +32,9 @@ def histogram(votes: np.ndarray) -> np.ndarray:
     return np.stack([(votes == k).sum(0) for k in range(10)], axis=1)
 
 
-def test_votes_are_labels_one_per_teacher_and_query(kind: TeacherKind, shards: list[ImageData], queries: np.ndarray) -> None:
+def test_votes_are_labels_one_per_teacher_and_query(
+    kind: TeacherKind, shards: list[ImageData], queries: np.ndarray
+) -> None:
     ready: list[int] = []
     votes = kind.fit(shards, SEEDS, progress=ready.append).vote(queries)
     assert votes.shape == (5, len(queries)) and votes.dtype == np.int64

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from stillhouse.platform.aggregator.batches import Batch, BatchState, Result
-from stillhouse.platform.errors import StillhouseError
+from stillhouse.platform.errors import StillhouseError, TimedOut
 from support.aggregation import (
     ANSWER,
     CHECK,
@@ -68,55 +68,55 @@ def race(
         return [run.result() for run in runs]
 
 
-PAIRS = list(itertools.product(STEPS, STEPS))
+# Where the two meet: every step of the first against these of the second, and in the long suite against every other.
+MEETINGS = [
+    *itertools.product(STEPS, ["drew_check", "charged_answers"]),
+    *(
+        pytest.param(first, second, marks=pytest.mark.slow)
+        for first, second in itertools.product(
+            STEPS, ["charged_check", "stored_decisions", "drew_answers", "stored_answers", "done"]
+        )
+    ),
+]
 
 
-@pytest.mark.parametrize("first", STEPS)
-def test_two_aggregators_on_one_batch(tmp_path, first):
+@pytest.mark.parametrize(("first", "second"), MEETINGS)
+def test_two_aggregators_on_one_batch(place, first, second):
     """Both charge under the batch's own keys, so both together pay once; what either draws, only one is released."""
     table = votes(*[doubtful()] * 6, *[tied()] * 4)
     asked = batch(*range(10))
-    for second in STEPS:
-        folder = tmp_path / second
-        folder.mkdir()
-        place = Place(folder).grant()
-        outcomes = race(place, (first, second), (asked, asked), table)
-        results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
-        results.append(ask(place.engine(), asked, table))
-        assert results[-1].state is BatchState.DONE, (first, second, outcomes)
-        assert not contradiction(results), (first, second, results)
-        assert not under_counted(place, results), (first, second)
-        assert [what for what, _, _ in place.charges()] in (["check"], ["check", "answer"]), (first, second)
-        place.close()
+    outcomes = race(place.grant(), (first, second), (asked, asked), table)
+    results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
+    results.append(ask(place.engine(), asked, table))
+    assert results[-1].state is BatchState.DONE
+    assert not contradiction(results)
+    assert not under_counted(place, results)
+    assert [what for what, _, _ in place.charges()] == ["check", "answer"]
+    losers = [outcome for outcome in outcomes if isinstance(outcome, StillhouseError)]
+    assert all(isinstance(error, TimedOut) for error in losers), "who loses is told to ask again"
 
 
-@pytest.mark.parametrize("first", STEPS)
-def test_two_batches_that_share_queries(tmp_path, first):
+@pytest.mark.parametrize(("first", "second"), MEETINGS)
+def test_two_batches_that_share_queries(place, first, second):
     """Each pays for itself, but a query that both ask has one answer."""
     table = votes(*[doubtful()] * 4, *[tied()] * 2)
     asked = (batch(0, 1, 2, 3, 4, 5, id="one"), batch(4, 5, 6, 7, 0, 1, id="two"))
-    for second in STEPS:
-        folder = tmp_path / second
-        folder.mkdir()
-        place = Place(folder).grant()
-        outcomes = race(place, (first, second), asked, table)
-        assert not [o for o in outcomes if isinstance(o, StillhouseError)], (first, second, outcomes)
-        told: dict[str, set[tuple[str, int]]] = {}
-        for question, result in zip(asked, outcomes, strict=True):
-            again = place.engine().submit(question)
-            assert contradiction([result, again]) is False
-            for content, said in zip(
-                question.contents, zip(result.statuses, result.labels.tolist(), strict=True), strict=True
-            ):
-                told.setdefault(content, set()).add(said)
-        assert all(len(said) == 1 for said in told.values()), (first, second, told)
-        answered = sum(label >= 0 for label in place.stored().values())
-        assert len(place.stored()) == 8
-        assert paid(place)[0] >= 8 and paid(place)[1] >= answered
-        place.close()
+    outcomes = race(place.grant(), (first, second), asked, table)
+    told: dict[str, set[tuple[str, int]]] = {}
+    for question, result in zip(asked, outcomes, strict=True):
+        assert isinstance(result, Result), result
+        for seen in (result, place.engine().submit(question)):
+            for content, *said in zip(question.contents, seen.statuses, seen.labels.tolist(), strict=True):
+                told.setdefault(content, set()).add(tuple(said))
+    assert len(told) == 8 and all(len(said) == 1 for said in told.values())
+    answered = sum(label >= 0 for label in place.stored().values())
+    assert paid(place)[0] >= 8 and paid(place)[1] >= answered
 
 
-@pytest.mark.parametrize("steps", [("charged_check", "charged_check"), ("stored_decisions", "stored_decisions"), ("done", "charged_answers")])
+@pytest.mark.parametrize(
+    "steps",
+    [("charged_check", "charged_check"), ("stored_decisions", "stored_decisions"), ("done", "charged_answers")],
+)
 def test_the_last_unit_goes_to_one(place, steps):
     """Two aggregators, room for the checks of both but for one answer: exactly one query is answered."""
     place.grant(2 * CHECK + ANSWER)

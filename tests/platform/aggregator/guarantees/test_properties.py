@@ -67,9 +67,11 @@ class EngineMachine(RuleBasedStateMachine):
         )
 
     def note(self, kind: str, asked: Batch, result: Result) -> None:
-        for content, said in zip(
-            asked.contents, zip(result.statuses, result.labels.tolist(), strict=True), strict=True
-        ) if result.state is BatchState.DONE else ():
+        for content, said in (
+            zip(asked.contents, zip(result.statuses, result.labels.tolist(), strict=True), strict=True)
+            if result.state is BatchState.DONE
+            else ()
+        ):
             if said[0] == "budget":
                 assert (kind, content) not in self.told, "an answer that was seen is taken back"
             else:
@@ -167,6 +169,6 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 EngineMachine.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestEngineMachine = EngineMachine.TestCase
