@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def roster(options: argparse.Namespace) -> list[str]:
 
 def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Serve until interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     names = roster(options)
     tls = TlsFiles(options.tls_cert, options.tls_key, options.client_ca) if options.tls_cert else None
     config = ServerConfig(

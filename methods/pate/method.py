@@ -25,7 +25,7 @@ from ...platform.training.outcome import Metric, Outcome
 from ...platform.training.run import Run
 from ..transfer import LABELS, TransferData
 from .statement import label_statement
-from .student import FEATURE_BATCH, ScatterStudent
+from .student import ScatterStudent
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Pate:
             )  # fmt: skip
         student = self._new_student(data, run)
         run.say(f"student: features of {len(data.pool)} public images")
-        pool = student.fit_projection(torch.from_numpy(data.pool))[torch.from_numpy(asked[answered])]
+        pool = student.fit_projection(data.pool)[torch.from_numpy(asked[answered])]
         bought = torch.from_numpy(labels[answered])
         scores = self._train(data, run, student, pool, bought, name="student", batch_size=self.batch_size)
         path = run.folder / "student.safetensors"
@@ -112,12 +112,9 @@ class Pate:
         """Return the accuracy of the same student trained on all private records and their true labels: the reference."""
         student = self._new_student(data, run)
         run.say(f"non-private reference: features of {len(private)} private images")
-        student.fit_projection(torch.from_numpy(data.pool))
-        images = torch.from_numpy(private.images).split(2000)
-        features = torch.cat([student.project(part) for part in images])
-        return self._train(
-            data, run, student, features, torch.from_numpy(private.labels), name="nonprivate", batch_size=256
-        )
+        student.fit_projection(data.pool)
+        found, labels = student.project(private.images), torch.from_numpy(private.labels)
+        return self._train(data, run, student, found, labels, name="nonprivate", batch_size=256)
 
     def question(self, data: TransferData) -> dict[str, Any]:
         """Return all that the bought labels depend on."""
@@ -184,7 +181,7 @@ class Pate:
         )  # fmt: skip
         student.eval().cpu()
         with torch.no_grad():
-            predicted = torch.cat([student(part).argmax(1) for part in torch.from_numpy(data.score.images).split(500)])
+            predicted = student(data.score.images).argmax(1)
         accuracy = float((predicted == torch.from_numpy(data.score.labels)).double().mean())
         run.log({f"{name}/accuracy": accuracy})
         return accuracy

@@ -6,16 +6,17 @@ labels have only the head to train. On Fashion-MNIST with 2,500 labels this beat
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
-from ...platform.nn.scattering import Scattering2D
+from ...platform.nn.scattering import Scattering2D, features
 
-FEATURE_BATCH = 32  # what fits a cache: larger batches make the transform up to three times slower
+PROJECTED_AT_ONCE = 2000
 
 
 class ScatterStudent(nn.Module):
-    """Classifier of images (B, c, h, w), uint8 or in [0, 1]: scattering, standardised projection to at most `components`, head.
+    """Classifier of uint8 images (n, c, h, w): scattering, standardised projection to at most `components`, head.
 
     The projection is buffers, set by `fit_projection`; only `head` has parameters.
     """
@@ -40,30 +41,23 @@ class ScatterStudent(nn.Module):
             nn.Linear(hidden, classes),
         )
 
-    def fit_projection(self, pool: torch.Tensor) -> torch.Tensor:
-        """Set the projection from public images (n, c, h, w) and return their projected features (n, components)."""
-        features = self._features(pool)
-        mean, spread = features.mean(0), features.std(0) + 0.01 * features.std()
+    def fit_projection(self, pool: np.ndarray) -> torch.Tensor:
+        """Set the projection from public images, uint8 (n, c, h, w); return their projected features (n, components)."""
+        found = features(self.scattering, pool)
+        mean, spread = found.mean(0), found.std(0) + 0.01 * found.std()
         components = self.directions.shape[1]
         # Directions of the standardised features; one common scale keeps the leading components large on purpose.
-        _, values, directions = torch.pca_lowrank((features - mean) / spread, q=components, center=False, niter=4)
-        scale = values.square().mean().sqrt() / len(features) ** 0.5
+        _, values, directions = torch.pca_lowrank((found - mean) / spread, q=components, center=False, niter=4)
+        scale = values.square().mean().sqrt() / len(found) ** 0.5
         self.mean.copy_(mean)
         self.directions.copy_(directions / spread[:, None] / scale)
-        return (features - self.mean) @ self.directions
+        return (found - self.mean) @ self.directions
 
-    def project(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the public features of images, (B, components)."""
-        return (self._features(images) - self.mean) @ self.directions
+    def project(self, images: np.ndarray) -> torch.Tensor:
+        """Return the public features of uint8 images, (n, components)."""
+        parts = [images[start : start + PROJECTED_AT_ONCE] for start in range(0, len(images), PROJECTED_AT_ONCE)]
+        return torch.cat([(features(self.scattering, part) - self.mean) @ self.directions for part in parts])
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits (B, K)."""
+    def forward(self, images: np.ndarray) -> torch.Tensor:
+        """Return logits (n, K) of uint8 images (n, c, h, w)."""
         return self.head(self.project(images))
-
-    @torch.no_grad()
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.scattering(_unit(part)).flatten(1) for part in images.split(FEATURE_BATCH)])
-
-
-def _unit(images: torch.Tensor) -> torch.Tensor:
-    return images.float() / 255 if images.dtype == torch.uint8 else images

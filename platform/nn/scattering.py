@@ -25,6 +25,8 @@ from ..errors import BadInput
 
 PERIODS = range(-2, 3)
 SMALL = 16
+FEATURE_BATCH = 32
+OFFSET = 1e-3
 
 
 class Scattering2D(nn.Module):
@@ -102,6 +104,23 @@ class Scattering2D(nn.Module):
     def _low(self, maps: torch.Tensor, j: int) -> torch.Tensor:
         """Smooth and subsample maps on the grid of scale `j` to the output grid, without the border."""
         return getattr(self, f"_low{j}_0") @ maps @ getattr(self, f"_low{j}_1").T
+
+
+@torch.no_grad()
+def features(transform: Scattering2D, images: np.ndarray) -> torch.Tensor:
+    """Return fourth roots of the coefficients of uint8 images, (n, `transform.features`), on the transform's device.
+
+    The root evens out the coefficients' heavy tails; a small offset keeps it from magnifying rounding errors about zero. Images go
+    through in batches that fit a processor's cache.
+    """
+    device = next(transform.buffers()).device
+    found = torch.empty(len(images), transform.features, device=device)
+    for start in range(0, len(images), FEATURE_BATCH):
+        part = slice(start, start + FEATURE_BATCH)
+        pixels = torch.tensor(images[part], device=device).float() / 255
+        # Smoothing can leave a coefficient a hair below zero.
+        found[part] = (transform(pixels).clamp_(min=0) + OFFSET).sqrt_().sqrt_()
+    return found
 
 
 def fold(spectrum: torch.Tensor, factor: int) -> torch.Tensor:

@@ -34,7 +34,7 @@ _SCALE = 1 << BITS
 _DIGITS = 80
 _GAUSSIAN_TAIL = 17  # standard deviations; what lies beyond, 2^-212, is less than one unit of the table
 _LAPLACE_TAIL = 134  # scales; what lies beyond, 2^-193, is less than one unit of the table
-_MOST_VALUES = 400_000
+_MOST_VALUES = 100_000  # a Gaussian of sigma 2,900; larger tables would take minutes to make
 _CHUNK = 8_192
 
 Shape = int | tuple[int, ...]

@@ -1,7 +1,6 @@
-"""Scattering features of images, compressed by a fourth root, computed in batches that fit a processor's cache.
+"""Scattering features of queries, remembered by content: an image that is asked again, in whatever batch, is not transformed again.
 
-The root evens out the coefficients' heavy tails; a small offset keeps it from magnifying rounding errors about zero. Queries are remembered by content: an image that is asked again, in whatever batch, is
-not transformed again. What is remembered stays in the silo's memory, at half a number's size, up to a limit.
+What is remembered stays in the silo's memory, at half a number's size, up to a limit.
 """
 
 from __future__ import annotations
@@ -12,24 +11,9 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
-from ..nn.scattering import Scattering2D
+from ..nn.scattering import Scattering2D, features
 
-TRANSFORM_BATCH = 32
-OFFSET = 1e-3
 REMEMBERED_BYTES = 128 * 2**20
-
-
-@torch.no_grad()
-def features(transform: Scattering2D, images: np.ndarray) -> torch.Tensor:
-    """Return the features of uint8 images, (n, `transform.features`), on the transform's device."""
-    device = next(transform.buffers()).device
-    found = torch.empty(len(images), transform.features, device=device)
-    for start in range(0, len(images), TRANSFORM_BATCH):
-        part = slice(start, start + TRANSFORM_BATCH)
-        pixels = torch.tensor(images[part], device=device).float() / 255
-        # Smoothing can leave a coefficient a hair below zero.
-        found[part] = transform(pixels).clamp_(min=0).add_(OFFSET).sqrt_().sqrt_()
-    return found
 
 
 class QueryFeatures:

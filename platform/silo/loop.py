@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import NotAuthorised, StillhouseError, TimedOut, Unreachable
-from .host import SiloHost
+from .host import SiloHost, VotingFailed
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,10 @@ class VotingLoop:
         try:
             votes = self._host.vote(batch.images)
         except Exception as error:
-            kind = type(error).__name__
+            # The host has already replaced a teacher's error by the name of its type.
+            kind = error.why if isinstance(error, VotingFailed) else type(error).__name__
             log.warning("voting on batch %s failed: %s", batch.id, kind)
-            self._client.report_failure(batch.id, kind)
+            self._report(batch.id, kind)
             return 0
         try:
             self._client.send_votes(batch, self._host.silos, votes)
@@ -104,3 +105,12 @@ class VotingLoop:
             log.warning("votes on batch %s were not taken: %s", batch.id, type(error).__name__)
             return 0
         return 1
+
+    def _report(self, batch_id: str, kind: str) -> None:
+        try:
+            self._client.report_failure(batch_id, kind)
+        except (Unreachable, TimedOut, NotAuthorised):
+            raise
+        except StillhouseError as error:
+            # The batch may have ended meanwhile; there is nothing left to report on.
+            log.warning("the failure on batch %s was not taken: %s", batch_id, type(error).__name__)

@@ -75,3 +75,31 @@ def test_naming_the_kinds_does_not_load_torch() -> None:
         "assert 'cnn' in set(TEACHER_KINDS) and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_teacher_is_plain_sgd_on_its_own_records(shards: list[ImageData], together: int) -> None:
+    shard = shards[0].take(np.arange(23))  # 23 records in batches of 10: the last batch is short
+    kind = CnnTeacher(**SMALL, together=together)
+    found = kind.fit([shard, shards[1]][:together], [5, 6][:together]).state(0)
+    network, order = kind._network((1, 8, 8), 10, seed=5), torch.Generator().manual_seed(5)
+    optimizer = torch.optim.SGD(
+        network.parameters(), kind.learning_rate, kind.momentum, weight_decay=kind.weight_decay, nesterov=True
+    )
+    images, labels, step = torch.tensor(shard.images) / 255, torch.tensor(shard.labels), 0
+    for _ in range(kind.epochs):
+        for batch in torch.randperm(23, generator=order).split(10):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(images[batch]), labels[batch])
+            (loss * (1 - step / (3 * kind.epochs))).backward()
+            optimizer.step()
+            step += 1
+    for name, value in network.state_dict().items():
+        assert torch.allclose(value, found[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_first_weights_come_from_the_seed() -> None:
+    first, again, other = (CnnTeacher()._network((1, 8, 8), 10, seed=seed).state_dict() for seed in (7, 7, 8))
+    for name, value in first.items():
+        assert torch.equal(value, again[name])
+        assert not torch.equal(value, other[name])

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
 from stillhouse.platform.data.images import ImageData
 from stillhouse.platform.errors import BadInput
-from stillhouse.platform.nn.scattering import Scattering2D
+from stillhouse.platform.nn.scattering import OFFSET, Scattering2D, features
 from stillhouse.platform.silo import scatter_ridge as module
-from stillhouse.platform.silo.features import OFFSET, QueryFeatures, features
+from stillhouse.platform.silo.features import QueryFeatures
 from stillhouse.platform.silo.scatter_ridge import ScatterRidge, ridge
 
 
@@ -24,6 +25,17 @@ def test_dual_and_primal_meet_the_normal_equations(rows: int, columns: int, pena
     found = ridge(inputs, targets, penalty)
     # The gradient of ||X W - Y||^2 + penalty ||W||^2 vanishes there; the objective is strictly convex, so nowhere else.
     assert (inputs.T @ (inputs @ found - targets) + penalty * found).abs().max() < 1e-7
+
+
+def test_a_stored_teacher_scores_as_scikit_learns_ridge_does(shards: list[ImageData], queries: np.ndarray) -> None:
+    kind, shard, transform = ScatterRidge(), shards[0], Scattering2D((1, 8, 8))
+    state = kind.fit([shard], [0]).state(0)
+    inputs, asked = (features(transform, images).double().numpy() for images in (shard.images, queries))
+    mean, spread = inputs.mean(0), inputs.std(0) + kind.floor
+    targets = np.where(np.arange(10) == shard.labels[:, None], 1.0, -1.0)
+    oracle = Ridge(alpha=kind.penalty).fit((inputs - mean) / spread, targets)
+    scores = asked @ state["weights"].double().numpy() + state["intercept"].double().numpy()
+    assert np.allclose(scores, oracle.predict((asked - mean) / spread), atol=1e-3)
 
 
 def test_records_in_several_batches_are_one_system(monkeypatch: pytest.MonkeyPatch) -> None:
