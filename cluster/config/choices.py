@@ -12,7 +12,7 @@ import yaml
 
 from ...platform.errors import BadInput, ConfigError
 from ...platform.privacy.mechanisms import MECHANISMS, Mechanism
-from ...platform.silo.teachers import TeacherKind, teacher_kinds
+from ...platform.silo.teachers import TEACHER_KINDS, TeacherKind
 
 METHODS_PREFIX = "stillhouse.methods."
 
@@ -57,7 +57,7 @@ def mechanism_class(name: object) -> type[Any]:
 
 def teacher_class(name: object) -> type[Any]:
     """Return the teacher kind called `name`."""
-    return named_class("silos.teacher", name, teacher_kinds())
+    return named_class("silos.teacher", name, TEACHER_KINDS)
 
 
 def build_mechanism(words: Sequence[str]) -> Mechanism:
@@ -67,7 +67,7 @@ def build_mechanism(words: Sequence[str]) -> Mechanism:
 
 def build_teacher(words: Sequence[str]) -> TeacherKind:
     """Return the teacher kind that `name=... key=value` words on the command line describe."""
-    return _build("teacher", words, teacher_kinds())
+    return _build("teacher", words, TEACHER_KINDS)
 
 
 def _build(section: str, words: Sequence[str], kinds: Mapping[str, type[Any]]) -> Any:

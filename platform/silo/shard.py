@@ -1,7 +1,8 @@
 """A silo's folder: `shard.npz` holds its records, and everything else the silo keeps lies beside it.
 
 The folder's name is the silo's name. A data owner writes the shard with
-`numpy.savez("hospital-a/shard.npz", images=..., labels=..., classes=10)`; `classes` may be left out.
+`numpy.savez("hospital-a/shard.npz", images=..., labels=..., classes=10)`. The number of classes is stated, not derived: a silo
+describes itself with it, and the highest label it holds is private.
 """
 
 from __future__ import annotations
@@ -40,15 +41,14 @@ def read_shard(folder: Path) -> ImageData:
         raise BadInput(f"no shard in {folder}", mend=f"write one: numpy.savez('{path}', images=..., labels=...)")
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = [k for k in ("images", "labels") if k not in file]
+            missing = [k for k in ("images", "labels", "classes") if k not in file]
             if missing:
-                raise BadInput(f"{path} holds no {' and no '.join(missing)}", mend="write both into it")
-            images, labels = file["images"], file["labels"]
-            classes = int(file["classes"]) if "classes" in file else int(labels.max(initial=0)) + 1
+                raise BadInput(f"{path} holds no {' and no '.join(missing)}", mend="write all three into it")
+            images, labels, classes = file["images"], file["labels"], int(file["classes"])
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         if isinstance(error, BadInput):
             raise
         raise BadInput(
             f"{path} cannot be read", why=type(error).__name__, mend="write it again with numpy.savez"
         ) from None
-    return ImageData(images, labels, max(2, classes), Path(folder).name)
+    return ImageData(images, labels, classes, Path(folder).name)

@@ -109,11 +109,6 @@ class _Kinds(Mapping[str, type[Any]]):
 TEACHER_KINDS: Mapping[str, type[Any]] = _Kinds()
 
 
-def teacher_kinds() -> Mapping[str, type[Any]]:
-    """Return the kinds there are."""
-    return TEACHER_KINDS
-
-
 def teacher_kind_from_json(data: Mapping[str, Any]) -> TeacherKind:
     """The kind that `to_json` described."""
     settings = dict(data)

@@ -87,7 +87,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
     for i, silo in enumerate(SILOS):
         (tmp_path / silo).mkdir()
         part = slice(i * 350, (i + 1) * 350)
-        np.savez(tmp_path / silo / "shard.npz", images=images[part], labels=labels[part])
+        np.savez(tmp_path / silo / "shard.npz", images=images[part], labels=labels[part], classes=10)
     np.savez(tmp_path / "public.npz", images=images[1400:1440])
     np.savez(tmp_path / "more.npz", images=images[1440:1480])
     np.save(tmp_path / "truth.npy", labels[1400:1440])

@@ -1,7 +1,7 @@
 """Types and floors, checked on the layout that an installed package has: `python tests/support/static_checks.py`.
 
-The repository's root is the package, and `platform/` has no `__init__.py` (it would shadow Python's own module). mypy therefore looks at
-the root through a link named `stillhouse`, and import-linter at a copy in which `platform` is an ordinary package.
+The repository's root is the package, and `platform/` has no `__init__.py` (it would shadow Python's own module). mypy therefore
+looks at the root through a link named `stillhouse`, and import-linter at a copy in which `platform` is an ordinary package.
 """
 
 from __future__ import annotations

@@ -78,5 +78,5 @@ def test_images_and_labels_must_fit() -> None:
         lambda: ImageData(images, np.array([0, 1, 2]), 2, "x"),
         lambda: ImageData(images, np.zeros(3, int), 1, "x"),
     ):
-        with pytest.raises(BadInput, match="^x: "):
+        with pytest.raises(BadInput, match=r"^x: "):
             bad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ class Batch:
 
 
 class Host:
-    silos = ["a", "b"]
+    silos: ClassVar[list[str]] = ["a", "b"]
 
     def describe(self) -> dict[str, Any]:
         return {"silos": self.silos}

@@ -107,7 +107,7 @@ def test_an_image_is_transformed_once_however_often_it_is_asked(
 def test_what_is_remembered_is_bounded_and_the_oldest_goes_first(queries: np.ndarray) -> None:
     transform = Scattering2D((1, 8, 8))
     known = QueryFeatures(transform, limit=3 * 2 * transform.features)
-    for batch in (queries[:3], queries[:1], queries[3:4], queries[:1]):
+    for batch in (queries[:3], queries[:1], queries[3:4]):
         assert known.of(batch).shape == (len(batch), transform.features)
     held = set(known._known)
     known.of(queries[:1])

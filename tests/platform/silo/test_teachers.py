@@ -10,7 +10,7 @@ from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.silo.cnn_teacher import CnnTeacher
 from stillhouse.platform.silo.scatter_ridge import ScatterRidge
-from stillhouse.platform.silo.teachers import TeacherKind, teacher_kind_from_json, teacher_kinds
+from stillhouse.platform.silo.teachers import TEACHER_KINDS, TeacherKind, teacher_kind_from_json
 
 KINDS = [ScatterRidge(), CnnTeacher(epochs=3, width=4, hidden=8), CnnTeacher(epochs=3, width=4, hidden=8, together=5)]
 SEEDS = [11, 12, 13, 14, 15]
@@ -85,7 +85,7 @@ def test_settings_survive_json(kind: TeacherKind) -> None:
 
 
 def test_unknown_kinds_and_settings_are_refused() -> None:
-    assert set(teacher_kinds()) == {"scatter_ridge", "cnn"}
+    assert set(TEACHER_KINDS) == {"scatter_ridge", "cnn"}
     with pytest.raises(BadInput, match="unknown teacher kind"):
         teacher_kind_from_json({"name": "oracle"})
     with pytest.raises(BadInput, match="wrong settings"):

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from stillhouse.platform.aggregator.batches import Batch, BatchState, Result
@@ -96,6 +96,14 @@ class EngineMachine(RuleBasedStateMachine):
         if self.asked:
             self.put(data.draw(st.sampled_from(sorted(self.asked))))
 
+    @rule(data=st.data())
+    def ask_the_same_under_another_key(self, data) -> None:
+        if self.asked:
+            kind, numbers = self.asked[data.draw(st.sampled_from(sorted(self.asked)))]
+            name = f"batch {len(self.asked)}"
+            self.asked[name] = (kind, numbers[::-1])
+            self.put(name)
+
     @rule(data=st.data(), step=st.sampled_from(STEPS))
     def ask_again_and_crash(self, data, step: str) -> None:
         if not self.asked:
@@ -169,6 +177,11 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 EngineMachine.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15,
+    stateful_step_count=14,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    # Every step writes to a disk: making a failure smaller would take longer than the time a test has.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
 TestEngineMachine = EngineMachine.TestCase
