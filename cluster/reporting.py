@@ -16,7 +16,7 @@ from .diagnostics import Diagnostics
 from .record import versions
 
 CURVE_POINTS = 200
-TITLES = {"pate": "PATE: a student of private teachers"}
+TITLES = {"pate": "PATE"}
 
 
 def report_of(

@@ -20,12 +20,12 @@ from .partition import Manifest
 PATE_POOL = 9000
 PATE_PROTOCOL = (
     "PATE protocol: the training set is private; the public pool is the first 9,000 test images without their labels, "
-    "the score set is the last 1,000. Pool and score set are disjoint parts of the test set"
+    "the score set is the last 1,000. Pool and score set are disjoint parts of the test set."
 )
 DIGITS_SPLIT = {"private": 1000, "pool": 400}
 DIGITS_PROTOCOL = (
     "scikit-learn's 1,797 digits, split by record number into 1,000 private, 400 public pool (without labels) and 397 score "
-    "images, which are disjoint. With 25 images a teacher this shows that the platform works, not what privacy costs"
+    "images, which are disjoint. With 25 images a teacher this shows that the platform works, not what privacy costs."
 )
 
 
