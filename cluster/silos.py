@@ -43,6 +43,8 @@ class Placement:
         """Return the Ray options of an actor that holds `silos`.
 
         Voting is never retried by Ray: it would run a call twice without knowing it. The aggregator's keys make a repeat harmless.
+        `train` and `describe` are: a second `train` finds the teachers of the first. Their retries are without number because
+        Ray counts every second that a process needs to come back as one; what is bounded is the restarts.
         """
         options: dict[str, Any] = {
             "num_cpus": self.cpus,
@@ -71,6 +73,7 @@ class SiloActor:
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self.train()  # finds the checkpoints of its silos and goes on voting
 
+    @ray.method(max_task_retries=-1)
     def train(self) -> dict[str, Any]:
         """Train the teachers that have no checkpoint yet, then begin to vote. Returns counts and seconds only."""
         report = self._host.train()
@@ -84,6 +87,7 @@ class SiloActor:
         """Return one label per silo and image, (S, Q). Votes are what may leave a silo, towards its aggregator only."""
         return self._host.vote(images)
 
+    @ray.method(max_task_retries=-1)
     def describe(self) -> dict[str, Any]:
         """Return public facts: the silos' names, the teacher kind, the shape of the images, how far training is."""
         return self._host.describe()

@@ -42,7 +42,7 @@ class Aggregator:
         self._config = config
         self._desk = Desk(config, noise or SystemNoise(), on_doubt=self._set_unwell)
         self._server = grpc.aio.server(options=OPTIONS)
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._health = health.aio.HealthServicer()
         tokens = Tokens(config.tokens)
         pb_grpc.add_SiloServicer_to_server(SiloService(config, tokens, self._desk), self._server)
         pb_grpc.add_AnalystServicer_to_server(AnalystService(config, tokens, self._desk), self._server)

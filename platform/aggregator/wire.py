@@ -43,28 +43,27 @@ MESSAGE_OPTIONS = [
 
 _LONGEST = 1500  # characters of a sentence; all metadata of a call must stay below 8 KiB
 
-Status = grpc.StatusCode
-_CODES: dict[type[StillhouseError], Status] = {
-    BadInput: Status.INVALID_ARGUMENT,
-    NotAuthorised: Status.PERMISSION_DENIED,
-    TimedOut: Status.DEADLINE_EXCEEDED,
-    Unreachable: Status.UNAVAILABLE,
-    BudgetExhausted: Status.RESOURCE_EXHAUSTED,
-    LedgerDoubt: Status.FAILED_PRECONDITION,
-    RunFailed: Status.ABORTED,
-    InternalBug: Status.INTERNAL,
+_CODES: dict[type[StillhouseError], grpc.StatusCode] = {
+    BadInput: grpc.StatusCode.INVALID_ARGUMENT,
+    NotAuthorised: grpc.StatusCode.PERMISSION_DENIED,
+    TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Unreachable: grpc.StatusCode.UNAVAILABLE,
+    BudgetExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    LedgerDoubt: grpc.StatusCode.FAILED_PRECONDITION,
+    RunFailed: grpc.StatusCode.ABORTED,
+    InternalBug: grpc.StatusCode.INTERNAL,
 }
 _KINDS = {kind.__name__: kind for kind in _CODES}
 # For answers without our own error in them: those of gRPC itself, or of something between us.
-_MEANINGS: dict[Status, type[StillhouseError]] = {
-    Status.UNAVAILABLE: Unreachable,
-    Status.CANCELLED: Unreachable,
-    Status.DEADLINE_EXCEEDED: TimedOut,
-    Status.UNAUTHENTICATED: NotAuthorised,
-    Status.PERMISSION_DENIED: NotAuthorised,
-    Status.INVALID_ARGUMENT: BadInput,
-    Status.RESOURCE_EXHAUSTED: BadInput,
-    Status.UNIMPLEMENTED: BadInput,
+_MEANINGS: dict[grpc.StatusCode, type[StillhouseError]] = {
+    grpc.StatusCode.UNAVAILABLE: Unreachable,
+    grpc.StatusCode.CANCELLED: Unreachable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
+    grpc.StatusCode.UNAUTHENTICATED: NotAuthorised,
+    grpc.StatusCode.PERMISSION_DENIED: NotAuthorised,
+    grpc.StatusCode.INVALID_ARGUMENT: BadInput,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: BadInput,
+    grpc.StatusCode.UNIMPLEMENTED: BadInput,
 }
 
 
@@ -75,9 +74,9 @@ def sanitised(error: Exception) -> StillhouseError:
     return InternalBug(f"internal error ({type(error).__name__})", mend="tell the aggregator's operator")
 
 
-def code_of(error: StillhouseError) -> Status:
+def code_of(error: StillhouseError) -> grpc.StatusCode:
     """The gRPC status that stands for the error."""
-    return Status.UNAUTHENTICATED if isinstance(error, UnknownToken) else _CODES[_kind(error)]
+    return grpc.StatusCode.UNAUTHENTICATED if isinstance(error, UnknownToken) else _CODES[_kind(error)]
 
 
 def write_error(error: StillhouseError) -> bytes:
