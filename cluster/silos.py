@@ -71,11 +71,14 @@ class SiloActor:
         self._stop = threading.Event()
         self._voting: threading.Thread | None = None
         if ray.get_runtime_context().was_current_actor_reconstructed:
-            self.train()  # finds the checkpoints of its silos and goes on voting
+            self._train()  # finds the checkpoints of its silos and goes on voting
 
     @ray.method(max_task_retries=-1)
     def train(self) -> dict[str, Any]:
-        """Train the teachers that have no checkpoint yet, then begin to vote. Returns counts and seconds only."""
+        """Train the teachers that have no checkpoint yet, then begin to vote. Returns counts and names only."""
+        return self._train()
+
+    def _train(self) -> dict[str, Any]:
         report = self._host.train()
         if self._endpoint is not None and self._voting is None:
             loop = VotingLoop(self._host, SiloClient(self._endpoint))
