@@ -65,15 +65,7 @@ def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
     if not options.json:
         console = Console()
         table = Table(title="Privacy budgets")
-        for column in (
-            "data set",
-            "spent epsilon",
-            "cap epsilon",
-            "delta",
-            "neighbouring relation",
-            "summed as",
-            "entries",
-        ):
+        for column in ("data set", "spent epsilon", "cap epsilon", "delta", "summed as", "entries"):
             table.add_column(column)
         for b in budgets:
             table.add_row(
@@ -81,23 +73,36 @@ def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
                 f"{b.spent_epsilon:.4g}",
                 f"{b.epsilon:g}",
                 f"{b.delta:g}",
-                b.neighbouring,
                 b.kind.value,
                 str(b.entries),
             )
         console.print(table)
+        for b in budgets:
+            console.print(f"neighbours of {b.dataset}: {b.neighbouring}")
         entries = Table(title="Entries")
         for column in ("no.", "data set", "entry", "what", "run", "cost", "hash"):
-            entries.add_column(column)
+            entries.add_column(column, no_wrap=column in ("no.", "cost", "hash"))
         for e in ledger.entries(options.dataset):
             said = e.content
             what = said.get("purpose") or f"epsilon {said['epsilon']:g} at delta {said['delta']:g}, by {said['by']}"
-            entries.add_row(str(e.seq), e.dataset, e.what, what, said.get("run", ""), e.cost, e.hash[:12])
+            entries.add_row(str(e.seq), e.dataset, e.what, what, said.get("run", ""), _cost(e.costs), e.hash[:8])
         console.print(entries)
     return {
         "budgets": [_budget_json(b) for b in budgets],
         "entries": [{**e._asdict(), "body": e.content} for e in ledger.entries(options.dataset)],
     }
+
+
+def _cost(amounts: tuple[int, ...]) -> str:
+    """Return billionths as people read them: one rho, or the ends of a Renyi curve.
+
+    >>> _cost((1_500_000_000,)), _cost((2_000_000_000, 3_000_000_000, 8_000_000_000)), _cost((0,))
+    ('rho 1.5', 'RDP 2 to 8', '')
+    """
+    if not any(amounts):
+        return ""
+    ends = [f"{amount / 1e9:.4g}" for amount in (amounts[0], amounts[-1])]
+    return f"rho {ends[0]}" if len(amounts) == 1 else f"RDP {' to '.join(ends)}"
 
 
 def _verify(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
