@@ -47,7 +47,10 @@ class Running:
 
 @contextmanager
 def aggregator_process(federation: Federation, folder: Path) -> Iterator[Running]:
-    """Start the aggregator on a free loopback port, hand out endpoints, and end it by its process id."""
+    """Start the aggregator on a free loopback port, hand out endpoints, and end it by its process id.
+
+    Its standard input is a pipe from here: when this process is killed, the pipe closes and the aggregator stops too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokens, ready, log = folder / "tokens.json", folder / "ready.json", folder / "aggregator.log"
     secrets = make_tokens(tokens, silos={SILO_HOST: list(federation.silos)}, analysts=[ANALYST])
@@ -66,11 +69,12 @@ def aggregator_process(federation: Federation, folder: Path) -> Iterator[Running
         "--ledger", federation.ledger_url,
         "--tokens", str(tokens),
         "--ready-file", str(ready),
+        "--stop-with-stdin",
     ]  # fmt: skip
     if federation.high_water:
         command += ["--high-water", federation.high_water]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment())
+        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.PIPE, env=_environment())
     try:
         address = _wait_ready(process, ready, log)
         yield Running(Endpoint(address, secrets[SILO_HOST]), Endpoint(address, secrets[ANALYST]), process.pid)
@@ -110,3 +114,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    if process.stdin:
+        process.stdin.close()

@@ -164,6 +164,10 @@ def _grant(resolved: Resolved, ledger_url: str, local: LocalRun) -> None:
             local.say(
                 f"budget of '{dataset}': epsilon {budget.spent_epsilon:.3g} of {budget.epsilon:g} spent at delta {budget.delta:g}"
             )
+            if (budget.epsilon, budget.delta) != (privacy.target_epsilon, privacy.target_delta):
+                local.say(
+                    "that grant stands, whatever privacy.target_epsilon says: `stillhouse ledger grant` changes it"
+                )
             return
         ledger.grant(
             dataset,

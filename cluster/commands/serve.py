@@ -6,7 +6,9 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--client-ca", type=Path, help="mutual TLS: the authority that signed the clients' certificates"
     )
     parser.add_argument("--ready-file", type=Path, help="write the address here when calls are taken")
+    parser.add_argument(
+        "--stop-with-stdin",
+        action="store_true",
+        help="stop when standard input closes, so with the process that started this",
+    )
 
 
 def roster(options: argparse.Namespace) -> list[str]:
@@ -54,8 +61,15 @@ def roster(options: argparse.Namespace) -> list[str]:
     return names
 
 
+def _stop_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Serve until interrupted."""
+    if options.stop_with_stdin:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     names = roster(options)
     tls = TlsFiles(options.tls_cert, options.tls_key, options.client_ca) if options.tls_cert else None

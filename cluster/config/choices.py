@@ -17,10 +17,14 @@ from ...platform.silo.teachers import TEACHER_KINDS, TeacherKind
 METHODS_PREFIX = "stillhouse.methods."
 
 
-def nearest(word: str, candidates: list[str]) -> str:
-    """Return `; did you mean 'x'?`, or an empty text when nothing is near."""
-    found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    return f"; did you mean '{found[0]}'?" if found else ""
+def nearest(word: str, candidates: list[str], *, section: str = "") -> str:
+    """Return `; did you mean 'x'?`, or an empty text when nothing is near.
+
+    >>> nearest("delta", ["target_epsilon", "target_delta"], section="privacy.")
+    "; did you mean 'privacy.target_delta'?"
+    """
+    found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6) or [c for c in candidates if word in c]
+    return f"; did you mean '{section}{found[0]}'?" if found else ""
 
 
 def method_class(target: object) -> type[Any]:

@@ -123,30 +123,34 @@ def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield path, tree
 
 
-def _set(schema: DictConfig, path: tuple[str, ...], value: Any) -> str | None:
-    """Set one leaf; return what is wrong with it, if anything."""
+def _set(schema: DictConfig, path: tuple[str, ...], value: Any, where: str) -> str | None:
+    """Set one leaf; return what is wrong with it, if anything. `where` is the section that the schema stands for, with its dot."""
     node: Any = schema
+    name = where + ".".join(path)
     for depth, key in enumerate(path):
+        section = where + "".join(f"{part}." for part in path[:depth])
         if not isinstance(node, DictConfig):
-            return f"{'.'.join(path)}: {'.'.join(path[:depth])} is a value, not a section"
+            return f"{name}: {section[:-1]} is a value, not a section"
         # A free dictionary (no structured type behind it) takes any key.
         known = [str(k) for k in node]
         if key not in known and OmegaConf.is_struct(node):
-            return f"unknown key '{'.'.join(path)}'{choices.nearest(key, known)}"
+            return f"unknown key '{name}'{choices.nearest(key, known, section=section)}"
         if depth < len(path) - 1:
             node = node[key]
     try:
         OmegaConf.update(schema, ".".join(path), value)
     except OmegaConfBaseException as error:
-        return f"{'.'.join(path)}: {str(error).splitlines()[0]}"
+        return f"{name}: {str(error).splitlines()[0]}"
     return None
 
 
-def _fill(schema_of: Any, leaves: Iterator[tuple[tuple[str, ...], Any]]) -> tuple[DictConfig, list[str]]:
+def _fill(
+    schema_of: Any, leaves: Iterator[tuple[tuple[str, ...], Any]], where: str = ""
+) -> tuple[DictConfig, list[str]]:
     schema = OmegaConf.structured(schema_of)
     OmegaConf.set_readonly(schema, False)
     OmegaConf.set_struct(schema, True)
-    return schema, [p for path, value in leaves if (p := _set(schema, path, value))]
+    return schema, [p for path, value in leaves if (p := _set(schema, path, value, where))]
 
 
 def _check_tree(plain: dict[str, Any]) -> tuple[RunConfig, list[str]]:
@@ -195,7 +199,7 @@ def _check_chosen(plain: dict[str, Any]) -> tuple[list[Any], list[str]]:
 
 
 def _check_section(kind: type[Any], values: dict[str, Any], where: str) -> list[str]:
-    _, problems = _fill(kind, _leaves(values))
+    _, problems = _fill(kind, _leaves(values), f"{where}.")
     missing = [
         f"{where}.{f.name} is missing"
         for f in dataclasses.fields(kind)
@@ -204,7 +208,7 @@ def _check_section(kind: type[Any], values: dict[str, Any], where: str) -> list[
         and f.default_factory is dataclasses.MISSING
         and f.name not in values
     ]
-    return [p.replace("unknown key '", f"unknown key '{where}.").replace(": ", ": ", 1) for p in problems] + missing
+    return problems + missing
 
 
 def _container(config: DictConfig) -> dict[str, Any]:

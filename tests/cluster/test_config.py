@@ -48,9 +48,9 @@ def test_an_unknown_key_is_refused_however_it_is_given(prefix: str) -> None:
 
 def test_the_nearest_name_is_suggested() -> None:
     text = problems_of("silos.techers=3", "method.epoch=2", "privacy.mechanism.treshold=2", "data=fashion-mnist")
-    assert "did you mean 'teachers'?" in text
-    assert "did you mean 'epochs'?" in text
-    assert "did you mean 'threshold'?" in text
+    assert "did you mean 'silos.teachers'?" in text
+    assert "did you mean 'method.epochs'?" in text
+    assert "did you mean 'privacy.mechanism.threshold'?" in text
     assert "did you mean 'fashion_mnist'?" in text
 
 
