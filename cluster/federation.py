@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,14 @@ import ray
 from ..platform.aggregator.client import Analyst, Answers, Endpoint
 from ..platform.data.images import ImageData
 from ..platform.data.partition import Manifest
+from ..platform.errors import BadInput
 from ..platform.privacy.mechanisms import Mechanism
 from ..platform.silo.shard import write_shard
 from ..platform.silo.teachers import TeacherKind
 from ..platform.training.run import LocalRun
 from .aggregator import Federation, aggregator_process
 from .config.schema import Silos
-from .silos import Placement, SiloFleet, spread
+from .silos import Placement, SiloFleet, packing
 
 MANIFEST = "manifest.json"
 
@@ -59,6 +60,9 @@ def partition(private: ImageData, silos: Silos, kind: TeacherKind, *, seed: int,
     """Write each silo's shard into a folder of its own and the manifest beside them; existing ones are kept.
 
     The assignment depends on record numbers and the seed only, never on what a record holds.
+
+    Raises:
+        BadInput: the folder holds shards of other data, or cut otherwise.
     """
     manifest = Manifest.make(len(private), silos.teachers, key=f"stillhouse-partition-{private.name}-{seed}")
     identity = json.dumps([private.name, private.content_hash(), manifest.hash, kind.to_json(), seed], sort_keys=True)
@@ -66,10 +70,17 @@ def partition(private: ImageData, silos: Silos, kind: TeacherKind, *, seed: int,
     home = folder / "silos"
     width = len(str(silos.teachers - 1))
     folders = tuple(home / f"silo-{i:0{width}d}" for i in range(silos.teachers))
+    written = json.dumps({"partition": manifest.to_json(), "data": private.content_hash()})
     if not (home / MANIFEST).exists():
         for i, silo in enumerate(folders):
             write_shard(silo, private.take(manifest.indices(i)))
-        (home / MANIFEST).write_text(json.dumps(manifest.to_json()), encoding="utf-8")
+        (home / MANIFEST).write_text(written, encoding="utf-8")
+    elif (home / MANIFEST).read_text(encoding="utf-8") != written:
+        raise BadInput(
+            f"the private data of '{private.name}' are not those that {home} was cut from",
+            why="the files of the data set have changed since",
+            mend="give the run another name= (or remove its folder)",
+        )
     return Roster(folders, ensemble)
 
 
@@ -93,20 +104,22 @@ def simulation(
     classes: int,
     ledger_url: str,
     high_water: str | None,
+    kept: Mapping[str, float],
 ) -> Iterator[Simulation]:
-    """Start the aggregator and the silo actors, train, and end them all afterwards."""
+    """Start the aggregator and the silo actors, train, and end them all afterwards.
+
+    `kept` are the cluster's resources that the actors leave to the method's training.
+    """
     federation = Federation(
         dataset=dataset, ensemble=roster.ensemble, silos=roster.names, classes=classes,
         quorum=silos.quorum or len(roster.names), deadline_seconds=silos.deadline_seconds,
         ledger_url=ledger_url, high_water=high_water,
     )  # fmt: skip
-    per_actor = silos.per_actor or spread(
-        len(roster.folders), ray.cluster_resources().get("CPU", 1), silos.cpus_per_actor
-    )
+    placement = Placement(silos.cpus_per_actor, silos.gpus_per_actor, silos.label)
+    per_actor = packing(len(roster.names), placement, silos.per_actor, cluster=ray.cluster_resources(), kept=kept)
     with aggregator_process(federation, run.folder / "aggregator") as running:
         fleet = SiloFleet(
-            roster.folders, kind, seed=run.seed, endpoint=running.silos, per_actor=per_actor,
-            placement=Placement(silos.cpus_per_actor, silos.gpus_per_actor, silos.label),
+            roster.folders, kind, seed=run.seed, endpoint=running.silos, per_actor=per_actor, placement=placement
         )  # fmt: skip
         try:
             trained = _train(fleet, len(roster.folders), run)

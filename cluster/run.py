@@ -146,9 +146,10 @@ def _ensemble(
         return
     _grant(resolved, ledger_url, local)
     cluster = config.cluster
+    kept = ray_train.room(cluster.workers, cpus_per_worker=cluster.cpus_per_worker, use_gpu=cluster.use_gpu)
     with ray_session(address=cluster.address, num_cpus=cluster.num_cpus), simulation(
         roster, resolved.teacher, silos, local, dataset=config.data.name, classes=source.private.classes,
-        ledger_url=ledger_url, high_water=config.privacy.high_water,
+        ledger_url=ledger_url, high_water=config.privacy.high_water, kept=kept,
     ) as running:  # fmt: skip
         yield data(running.ensemble, roster.ensemble), running
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import ray
 
 from ..platform.aggregator.client import Endpoint, SiloClient
-from ..platform.errors import RunFailed, StillhouseError, TimedOut
+from ..platform.errors import BadInput, RunFailed, StillhouseError, TimedOut
 from ..platform.silo.host import SiloHost
 from ..platform.silo.loop import VotingLoop
 from ..platform.silo.teachers import TeacherKind
@@ -171,14 +171,31 @@ class SiloFleet:
             ray.kill(actor)
 
 
-def spread(teachers: int, cpus: float, cpus_per_actor: float) -> int:
-    """Return how many silos an actor should hold so that the actors fill the CPUs once.
+def packing(
+    silos: int, placement: Placement, per_actor: int | None, *, cluster: Mapping[str, float], kept: Mapping[str, float]
+) -> int:
+    """Return how many silos an actor holds: `per_actor`, or as many as spread the silos over the CPUs once.
 
-    >>> spread(250, cpus=2, cpus_per_actor=1)
+    `cluster` is what there is and `kept` what the method's training takes beside the actors, under Ray's names.
+
+    >>> packing(250, Placement(cpus=1), None, cluster={"CPU": 2}, kept={})
     125
+
+    Raises:
+        BadInput: actors and training together do not fit. The training would wait for ever, since actors stay to answer.
     """
-    actors = max(1, int(cpus // max(cpus_per_actor, 0.01)))
-    return math.ceil(teachers / actors)
+    free = cluster.get("CPU", 1) - kept.get("CPU", 0)
+    per_actor = per_actor or math.ceil(silos / max(1, int(free // max(placement.cpus, 0.01))))
+    actors = math.ceil(silos / per_actor)
+    for kind, each in (("CPU", placement.cpus), ("GPU", placement.gpus)):
+        wanted = actors * each + kept.get(kind, 0)
+        if kept.get(kind) and wanted > cluster.get(kind, 0):
+            raise BadInput(
+                f"{actors} silo actors and the training want {wanted:g} {kind}s, the cluster has {cluster.get(kind, 0):g}",
+                why="the actors stay to answer while the method trains",
+                mend=f"fewer cluster.workers, a larger silos.per_actor or a smaller silos.{kind.lower()}s_per_actor",
+            )
+    return per_actor
 
 
 def _as_own(error: Exception) -> StillhouseError:

@@ -70,16 +70,15 @@ def fit(
         with _quiet():
             _trainer(partial(work, reporter=reporter), folder, workers=0).fit()
         return Outcome.read(folder)
-    resources = {"CPU": cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
     with ray_session(), _quiet(), _mirrored(folder / _PROGRESS, reporter), _kept_interrupt():
-        _check_room({kind: workers * amount for kind, amount in resources.items()}, autoscaling, reporter)
+        _check_room(room(workers, cpus_per_worker=cpus_per_worker, use_gpu=use_gpu), autoscaling, reporter)
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # An older start's: Ray would take it for this one's.
         trainer = _trainer(
             work,
             folder,
             workers=workers,
             use_gpu=use_gpu,
-            resources_per_worker=resources,
+            resources_per_worker=room(1, cpus_per_worker=cpus_per_worker, use_gpu=use_gpu),
             label_selector=dict(label_selector) if label_selector else None,
             max_failures=max_failures,
         )
@@ -89,6 +88,15 @@ def fit(
             raise _cause(error) from None
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # Copies of what the folder holds itself.
     return Outcome.read(folder)
+
+
+def room(workers: int, *, cpus_per_worker: float = 1, use_gpu: bool = False) -> dict[str, float]:
+    """Return what so many workers take of a cluster, under Ray's names; nothing in local mode.
+
+    >>> room(2, use_gpu=True), room(0)
+    ({'CPU': 2, 'GPU': 2}, {})
+    """
+    return {"CPU": workers * cpus_per_worker} | ({"GPU": workers} if use_gpu else {}) if workers else {}
 
 
 class RayRun(LocalRun):

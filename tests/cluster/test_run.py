@@ -11,7 +11,7 @@ import pytest
 from stillhouse.cluster.config.compose import compose
 from stillhouse.cluster.run import Finished, run
 from stillhouse.cluster.session import ray_session
-from stillhouse.platform.errors import BudgetExhausted, ConfigError
+from stillhouse.platform.errors import BadInput, BudgetExhausted, ConfigError
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.report.report import Report
 
@@ -105,3 +105,13 @@ def test_a_budget_that_ends_half_way_leaves_a_student_of_what_was_answered(tmp_p
 def test_mistakes_are_found_before_anything_starts(home: Path) -> None:
     with pytest.raises(ConfigError):
         start(home, "silos.techers=3")
+
+
+@pytest.mark.slow
+def test_the_method_trains_in_a_worker_beside_the_silos(home: Path, first: Finished) -> None:
+    """One Ray Train worker fits beside the actors; more workers than there is room for are refused at once."""
+    beside = start(home, "cluster.workers=1", "name=worker")
+    bars = {a.label: a.value for a in beside.report.accuracies}
+    assert bars["student"] > 0.5 and beside.outcome.privacy.coverage == "covered"
+    with pytest.raises(BadInput, match="silo actors and the training want"):
+        start(home, "cluster.workers=2", "name=crowded")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 from stillhouse.cluster.session import ray_session
-from stillhouse.cluster.silos import Placement, SiloActor, SiloFleet, spread
+from stillhouse.cluster.silos import Placement, SiloActor, SiloFleet, packing
 from stillhouse.platform.data.partition import Manifest
 from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput, TimedOut
@@ -95,7 +95,17 @@ def test_actors_are_pinned_by_label_and_an_unplaceable_one_is_an_error(folders: 
 
 
 @pytest.mark.parametrize(
-    ("teachers", "cpus", "each", "expected"), [(250, 2, 1, 125), (5, 2, 1, 3), (40, 1, 2, 40), (4, 0, 1, 4)]
+    ("silos", "cpus", "each", "kept", "expected"),
+    [(250, 2, 1, 0, 125), (5, 2, 1, 0, 3), (40, 1, 2, 0, 40), (4, 0, 1, 0, 4), (250, 4, 1, 2, 125), (40, 2, 1, 1, 40)],
 )
-def test_silos_are_spread_over_the_cpus(teachers: int, cpus: float, each: float, expected: int) -> None:
-    assert spread(teachers, cpus, each) == expected
+def test_silos_are_spread_over_the_cpus_that_training_leaves(
+    silos: int, cpus: float, each: float, kept: float, expected: int
+) -> None:
+    assert packing(silos, Placement(each), None, cluster={"CPU": cpus}, kept={"CPU": kept}) == expected
+
+
+def test_actors_and_training_that_would_wait_for_each_other_are_refused() -> None:
+    with pytest.raises(BadInput, match="2 silo actors and the training want 3 CPUs, the cluster has 2"):
+        packing(4, Placement(1), 2, cluster={"CPU": 2}, kept={"CPU": 1})
+    with pytest.raises(BadInput, match="GPUs"):
+        packing(4, Placement(1, gpus=0.5), 2, cluster={"CPU": 8, "GPU": 1}, kept={"CPU": 1, "GPU": 1})
