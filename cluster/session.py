@@ -14,8 +14,10 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,7 +95,8 @@ def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> It
         try:
             _forget_token()
             _init(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
-            yield
+            with _terminated_like_interrupted():
+                yield
         finally:
             ray.shutdown()
             shutil.rmtree(root, ignore_errors=True)
@@ -106,9 +109,27 @@ def _joined(address: str, environment: dict[str, str]) -> Iterator[None]:
     with _environment(_QUIET):
         _init(address=address, runtime_env={"env_vars": {**_QUIET, **environment}})
         try:
-            yield
+            with _terminated_like_interrupted():
+                yield
         finally:
             ray.shutdown()  # Ends the connection; a cluster that was not started here goes on.
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM (of `ray job stop`, say) ends the block as Ctrl-C does. Ray's handler would abort the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _check_reachable(address: str, seconds: float = 10.0) -> None:

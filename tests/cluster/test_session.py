@@ -1,6 +1,8 @@
 import os
 import platform
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,19 @@ def test_a_joined_cluster_goes_on_after_the_session(tmp_path, monkeypatch):
             assert not ray.is_initialized()
     finally:
         cluster.shutdown()
+
+
+def test_sigterm_ends_a_session_in_order():
+    script = (
+        "import os, time; from stillhouse.cluster.session import ray_session\n"
+        "with ray_session(num_cpus=1): print(os.environ['RAY_AUTH_TOKEN_PATH'], flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    token = Path(process.stdout.readline().strip())
+    assert token.exists()
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in said and "SIGTERM received" not in said
+    assert not token.parent.exists()
