@@ -24,7 +24,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
     ("words", "code", "hint"),
     [
         (["rnu"], 4, "invalid choice"),
-        (["run", "silos.techers=3"], 4, "did you mean 'teachers'?"),
+        (["run", "silos.techers=3"], 4, "did you mean 'silos.teachers'?"),
         (["run", "data=nothing"], 4, "digits"),
         (["ledger", "show", "--ledger", "nowhere.db"], 4, "the first grant makes one"),
         (["report", "no-such-folder"], 4, "no-such-folder"),
