@@ -38,9 +38,19 @@ class Diagnostics:
     data_dependent: float | None
 
     @classmethod
-    def kept(cls, run: LocalRun) -> bool:
+    def kept(cls, method: Any, data: TransferData, run: LocalRun) -> bool:
         """Whether an earlier start of this run left them."""
-        return run.find_stage(STAGE, None) is not MISSING
+        return run.find_stage(STAGE, _inputs(method, data)) is not MISSING
+
+
+def _inputs(method: Any, data: TransferData) -> dict[str, Any]:
+    """All that the figures depend on: the question, the method's settings (of the non-private reference), the delta, the score set."""
+    return {
+        "question": method.question(data),
+        "method": asdict(method),
+        "delta": data.delta,
+        "score": data.score.content_hash(),
+    }
 
 
 def diagnose(
@@ -69,7 +79,7 @@ def diagnose(
         )
         return asdict(figures)
 
-    return Diagnostics(**run.stage(STAGE, compute, None))
+    return Diagnostics(**run.stage(STAGE, compute, _inputs(method, data)))
 
 
 def histograms(votes: np.ndarray, classes: int) -> np.ndarray:

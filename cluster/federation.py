@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from .config.schema import Silos
 from .silos import Placement, SiloFleet, packing
 
 MANIFEST = "manifest.json"
+NAMING_KEY = "ensembles.key"
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,39 @@ class Roster:
         return [f.name for f in self.folders]
 
 
-def partition(private: ImageData, silos: Silos, kind: TeacherKind, *, seed: int, folder: Path) -> Roster:
+def naming_key(root: Path) -> bytes:
+    """Return the secret under which this root's ensembles are named, made once.
+
+    The same data and teachers must get the same name, or paid answers would not be found again. But the name is in the ledger and
+    the aggregator's log: a plain hash of private records would tell a guessed data set from its neighbour.
+    """
+    path, aside = root / NAMING_KEY, root / f"{NAMING_KEY}.{os.getpid()}"
+    if not path.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        aside.touch(mode=0o600)
+        aside.write_bytes(os.urandom(KEY_BYTES))
+        with suppress(FileExistsError):  # another run was first: its key is the key
+            os.link(aside, path)
+        aside.unlink()
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise BadInput(
+            f"{path} is damaged", mend="restore it; without it, answers that were paid for are not found again"
+        )
+    return key
+
+
+def partition(private: ImageData, silos: Silos, kind: TeacherKind, *, seed: int, folder: Path, key: bytes) -> Roster:
     """Write each silo's shard into a folder of its own and the manifest beside them; existing ones are kept.
 
-    The assignment depends on record numbers and the seed only, never on what a record holds.
+    The assignment depends on record numbers and the seed only, never on what a record holds. `key` is that of `naming_key`.
 
     Raises:
         BadInput: the folder holds shards of other data, or cut otherwise.
     """
     manifest = Manifest.make(len(private), silos.teachers, key=f"stillhouse-partition-{private.name}-{seed}")
     identity = json.dumps([private.name, private.content_hash(), manifest.hash, kind.to_json(), seed], sort_keys=True)
-    ensemble = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    ensemble = hmac.new(key, identity.encode(), hashlib.sha256).hexdigest()[:16]
     home = folder / "silos"
     width = len(str(silos.teachers - 1))
     folders = tuple(home / f"silo-{i:0{width}d}" for i in range(silos.teachers))

@@ -13,6 +13,7 @@ from ..platform.aggregator.client import Endpoint
 from ..platform.data.sources import Source, load
 from ..platform.errors import BadInput
 from ..platform.ledger.ledger import Ledger
+from ..platform.ledger.records import Budget
 from ..platform.privacy.budget import BudgetKind
 from ..platform.privacy.statement import REPLACE_ONE
 from ..platform.report.html import write_report
@@ -25,7 +26,7 @@ from . import train as ray_train
 from .commands.endpoint import read_token
 from .config.compose import Resolved
 from .diagnostics import Diagnostics, diagnose
-from .federation import RemoteEnsemble, Simulation, partition, simulation
+from .federation import RemoteEnsemble, Simulation, naming_key, partition, simulation
 from .record import add_to_record, write_record
 from .reporting import report_of
 from .session import ray_session
@@ -72,7 +73,7 @@ def run(resolved: Resolved) -> Finished:
     after = _spent(ledger_url, resolved)
     report = report_of(
         resolved, outcome, labels, figures, protocol=source.protocol,
-        position=after.position, cap=after.cap, this_start=_this_start(local, outcome, before, after),
+        position=after.position, cap=after.cap_at(config.privacy.target_delta), this_start=_this_start(local, outcome, before, after),
     )  # fmt: skip
     add_to_record(folder, ledger=after.position)
     write_report(report, folder)
@@ -83,10 +84,17 @@ def run(resolved: Resolved) -> Finished:
 class _Spent:
     """Where the ledger of a run stands; nothing of it is known where an aggregator elsewhere keeps it."""
 
-    entries: int | None = None
     position: tuple[int, str] | None = None
-    cap: float | None = None
-    epsilon: float = 0.0
+    budget: Budget | None = None
+
+    @property
+    def epsilon(self) -> float:
+        """What the data set has spent, at its budget's delta."""
+        return self.budget.spent_epsilon if self.budget else 0.0
+
+    def cap_at(self, delta: float) -> float | None:
+        """The cap, if it was granted for this delta; figures at another delta cannot be held against it."""
+        return self.budget.epsilon if self.budget and self.budget.delta == delta else None
 
 
 def _spent(url: str, resolved: Resolved) -> _Spent:
@@ -96,9 +104,8 @@ def _spent(url: str, resolved: Resolved) -> _Spent:
     try:
         position = ledger.position()
         if resolved.config.data.name not in ledger.datasets():
-            return _Spent(position[0], position)
-        budget = ledger.budget(resolved.config.data.name)
-        return _Spent(position[0], position, budget.epsilon, budget.spent_epsilon)
+            return _Spent(position)
+        return _Spent(position, ledger.budget(resolved.config.data.name))
     finally:
         ledger.close()
 
@@ -107,14 +114,13 @@ def _this_start(local: LocalRun, outcome: Outcome, before: _Spent, after: _Spent
     lines = []
     if local.reused:
         lines.append(f"found from an earlier start, not run again: {', '.join(dict.fromkeys(local.reused))}")
-    if after.position is None:
+    if after.budget is None:
         return (*lines, "the ledger is kept by the aggregator")
+    stands = f"{after.epsilon:.4g} of {_terms(after.budget)}"
     if after.epsilon == before.epsilon:
-        lines.append(f"this start spent nothing; the data set stands at epsilon {after.epsilon:.4g} of {after.cap:g}")
+        lines.append(f"this start spent nothing; the data set stands at epsilon {stands}")
     else:
-        lines.append(
-            f"this start moved the data set from epsilon {before.epsilon:.4g} to {after.epsilon:.4g} of {after.cap:g}"
-        )
+        lines.append(f"this start moved the data set from epsilon {before.epsilon:.4g} to {stands}")
     return tuple(lines)
 
 
@@ -137,10 +143,11 @@ def _ensemble(
         name = config.data.name
         yield data(RemoteEnsemble(endpoint, name, silos.deadline_seconds + 60), name), None
         return
-    roster = partition(source.private, silos, resolved.teacher, seed=config.seed, folder=local.folder)
+    key = naming_key(Path(config.root))
+    roster = partition(source.private, silos, resolved.teacher, seed=config.seed, folder=local.folder, key=key)
     known = data(_Unneeded(), roster.ensemble)
     if local.find_stage(LABELS, resolved.method.question(known)) is not MISSING and (
-        not config.diagnostics or Diagnostics.kept(local)
+        not config.diagnostics or Diagnostics.kept(resolved.method, known, local)
     ):
         yield known, None
         return
@@ -162,15 +169,13 @@ def _grant(resolved: Resolved, ledger_url: str, local: LocalRun) -> None:
     try:
         if dataset in ledger.datasets():
             budget = ledger.budget(dataset)
-            local.say(
-                f"budget of '{dataset}': epsilon {budget.spent_epsilon:.3g} of {budget.epsilon:g} spent at delta {budget.delta:g}"
-            )
+            local.say(f"budget of '{dataset}': epsilon {budget.spent_epsilon:.3g} of {_terms(budget)} spent")
             if (budget.epsilon, budget.delta) != (privacy.target_epsilon, privacy.target_delta):
                 local.say(
                     "that grant stands, whatever privacy.target_epsilon says: `stillhouse ledger grant` changes it"
                 )
             return
-        ledger.grant(
+        granted = ledger.grant(
             dataset,
             epsilon=privacy.target_epsilon,
             delta=privacy.target_delta,
@@ -178,11 +183,13 @@ def _grant(resolved: Resolved, ledger_url: str, local: LocalRun) -> None:
             neighbouring=REPLACE_ONE,
             by="simulation",
         )
-        local.say(
-            f"budget of '{dataset}': epsilon {privacy.target_epsilon:g} at delta {privacy.target_delta:g} granted (simulated officer)"
-        )
+        local.say(f"budget of '{dataset}': epsilon {_terms(granted)} granted (simulated officer)")
     finally:
         ledger.close()
+
+
+def _terms(budget: Budget) -> str:
+    return f"{budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})"
 
 
 def _diagnostics(

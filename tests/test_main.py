@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from stillhouse import __main__ as cli
 from stillhouse.cluster.commands import run as run_command
@@ -28,6 +29,11 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
         (["run", "data=nothing"], 4, "digits"),
         (["ledger", "show", "--ledger", "nowhere.db"], 4, "the first grant makes one"),
         (["report", "no-such-folder"], 4, "no-such-folder"),
+        (
+            ["ledger", "grant", "x", "--epsilon", "-3", "--delta", "1e-5", "--by", "me", "--ledger", "l.db"],
+            4,
+            "epsilon",
+        ),
         (["ask", "--images", "a", "--mechanism", "x", "--ensemble", "e", "--out", "o"], 4, "no file a"),
     ],
 )
@@ -85,3 +91,18 @@ def test_help_needs_neither_torch_nor_ray() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("content", ["torn", "array", "other"])
+def test_images_that_cannot_be_read_are_a_mistake_not_a_bug(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "public.npz"
+    if content == "torn":
+        file.write_bytes(b"PK torn")
+    else:
+        with file.open("wb") as out:
+            np.save(out, np.zeros(3)) if content == "array" else np.savez(out, pictures=np.zeros(3))
+    words = ["ask", "--images", str(file), "--mechanism", "name=gnmax", "sigma=2", "--ensemble", "e", "--out", "o"]
+    code, _, err = call(capsys, *words)
+    assert code == 4 and "can be read" in err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,14 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Ask, write the labels, say what it cost."""
     if not options.images.is_file():
         raise BadInput(f"no file {options.images}", mend="write public images with numpy.savez(file, images=...)")
-    with np.load(options.images) as file:
-        if "images" not in file:
-            raise BadInput(f"{options.images} holds no `images`", mend="write it with numpy.savez(file, images=...)")
-        images = file["images"]
+    try:
+        images = np.load(options.images, allow_pickle=False)["images"]
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, IndexError, KeyError) as error:
+        raise BadInput(
+            f"{options.images} holds no `images` that can be read",
+            why=type(error).__name__,
+            mend="write it with numpy.savez(file, images=...)",
+        ) from None
     analyst = Analyst(endpoint_of(options))
     answers = analyst.ask(
         images, build_mechanism(options.mechanism), ensemble=options.ensemble, wait_seconds=options.wait

@@ -14,7 +14,7 @@ from rich.table import Table
 from ...platform.errors import BadInput, LedgerDoubt
 from ...platform.ledger.ledger import Ledger
 from ...platform.ledger.records import Budget
-from ...platform.privacy.budget import BudgetKind
+from ...platform.privacy.budget import BudgetKind, budget_cap
 from ...platform.privacy.statement import REPLACE_ONE
 
 DEFAULT_URL = "sqlite:///runs/ledger.db"
@@ -52,6 +52,8 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     file = Path(url.removeprefix("sqlite:///"))
     if options.action != "grant" and url.startswith("sqlite:///") and not file.exists():
         raise BadInput(f"there is no ledger {file}", mend="give its place with --ledger; the first grant makes one")
+    if options.action == "grant":
+        _check_grant(options)
     ledger = Ledger(url, high_water=options.high_water)
     try:
         return {"show": _show, "verify": _verify, "grant": _grant}[options.action](ledger, options)
@@ -118,7 +120,8 @@ def _verify(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
     return {"ok": True, "entries": found.entries, "position": sequence, "head": head}
 
 
-def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
+def _check_grant(options: argparse.Namespace) -> None:
+    """Refuse what cannot be granted before there is a ledger: a mistake must not leave an empty one behind."""
     missing = [f"--{name}" for name in ("epsilon", "delta", "by") if getattr(options, name) is None]
     if options.dataset is None:
         missing.insert(0, "the data set's name")
@@ -127,6 +130,10 @@ def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
             f"grant needs {', '.join(missing)}",
             mend="stillhouse ledger grant NAME --epsilon 2 --delta 1e-5 --by OFFICER",
         )
+    budget_cap(BudgetKind(options.kind), epsilon=options.epsilon, delta=options.delta, orders=options.orders)
+
+
+def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
     budget = ledger.grant(
         options.dataset,
         epsilon=options.epsilon,

@@ -147,7 +147,7 @@ class Pate:
                 spent = float(got.spent_epsilon)
                 stored += int(np.sum(got.from_store))
                 charged += int(got.cost_nano_rho)
-                bar.advance(len(part), say=f"epsilon {got.spent_epsilon:.3g}")
+                bar.advance(len(part), say=f"{statuses.count('answered')} answered")
         found = np.concatenate(labels)
         return {
             "indices": order[: len(found)], "labels": found, "statuses": statuses, "ledger_epsilon": spent,

@@ -77,6 +77,7 @@ def test_a_second_run_finds_its_stages_and_spends_nothing(home: Path, first: Fin
     assert second.outcome == first.outcome
     assert any("spent nothing" in line for line in second.report.this_start)
     assert any("labels" in line for line in second.report.this_start)
+    assert all("one teacher's vote" in line for line in second.report.this_start if "epsilon" in line)
 
 
 def test_with_its_folder_gone_the_answers_are_in_the_store(home: Path, first: Finished) -> None:
@@ -105,6 +106,13 @@ def test_a_budget_that_ends_half_way_leaves_a_student_of_what_was_answered(tmp_p
 def test_mistakes_are_found_before_anything_starts(home: Path) -> None:
     with pytest.raises(ConfigError):
         start(home, "silos.techers=3")
+
+
+def test_a_folder_used_again_with_other_settings_gets_figures_of_its_own(home: Path) -> None:
+    one = start(home, "name=shared")
+    other = start(home, "name=shared", "method.epochs=1")
+    reference = [{a.label: a.value for a in f.report.accuracies}["non-private reference"] for f in (one, other)]
+    assert reference[0] > reference[1] + 0.1
 
 
 @pytest.mark.slow
