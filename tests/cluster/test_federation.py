@@ -37,6 +37,7 @@ def test_shards_of_other_data_or_cut_otherwise_are_refused(
             ScatterRidge(),
             seed=seed,
             folder=tmp_path,
+            key=KEY,
         )
 
 
