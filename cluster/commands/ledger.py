@@ -15,7 +15,7 @@ from ...platform.errors import BadInput, LedgerDoubt
 from ...platform.ledger.ledger import Ledger
 from ...platform.ledger.records import Budget
 from ...platform.privacy.budget import BudgetKind, budget_cap
-from ...platform.privacy.statement import REPLACE_ONE
+from ...platform.privacy.neighbours import Relation
 
 DEFAULT_URL = "sqlite:///runs/ledger.db"
 
@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--orders", type=float, nargs="*", default=[], help="grant --kind rdp: the Renyi orders, fixed for good"
+    )
+    parser.add_argument(
+        "--neighbouring",
+        choices=[r.value for r in Relation],
+        default=Relation.REPLACE_ONE.value,
+        help="grant: which two data sets epsilon tells apart, fixed for good; DP-SGD needs add-or-remove-one",
     )
     parser.add_argument("--by", help="grant: who grants")
 
@@ -140,7 +146,7 @@ def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
         delta=options.delta,
         kind=BudgetKind(options.kind),
         orders=tuple(options.orders),
-        neighbouring=REPLACE_ONE,
+        neighbouring=options.neighbouring,
         by=options.by,
     )
     print(

@@ -6,17 +6,27 @@ copy, so every new entry passes the same checks that a later reader will make.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import BadInput, InternalBug
+from ..privacy.neighbours import Relation, relation_of
 from .books import Account, Books, Terms
 from .chain import CHARGE, GRANT, Entry, canonical_json, encode_amounts, sealed
 from .records import Prepared, Receipt, exhausted, no_budget, price
 
 
 def admit_grant(books: Books, dataset: str, terms: Terms, time: str) -> Entry:
-    """The entry of a grant; refused if it changes fixed terms or would fall below what was spent."""
+    """The entry of a grant; refused if it changes fixed terms or would fall below what was spent.
+
+    A first grant names a known neighbouring relation; a later one repeats the first, in an old ledger whatever it says.
+    """
     before = books.accounts.get(dataset)
+    if before is None and relation_of(terms.neighbouring) is None:
+        raise BadInput(
+            f"unknown neighbouring relation {terms.neighbouring!r}",
+            why=f"known ones are {', '.join(Relation)}",
+            mend="grant with one of these, so that the ledger can tell which events the budget may hold",
+        )
     spent = before.spent if before else (0,) * len(terms.cap)
     if before and terms.fixed() != before.terms.fixed():
         raise BadInput(
@@ -50,8 +60,7 @@ def admit_charges(
             asked[dataset] = tuple(map(int.__add__, asked.get(dataset, (0,) * len(costs[key])), costs[key]))
     for dataset, amounts in asked.items():
         account = account_of(books, dataset)
-        total = map(int.__add__, account.spent, amounts)
-        if any(map(int.__gt__, total, account.terms.cap)):
+        if not fits(account, [amounts]):
             raise exhausted(dataset, account, amounts)
 
     paid, receipts, fresh = dict(earlier), [], []
@@ -66,6 +75,12 @@ def admit_charges(
         fresh.append(entry)
         receipts.append(Receipt(entry.seq, key, costs[key], False, spent))
     return receipts, fresh
+
+
+def fits(account: Account, costs: Iterable[tuple[int, ...]]) -> bool:
+    """Whether all these costs together stay under the cap."""
+    total = map(sum, zip(account.spent, *costs, strict=True))
+    return not any(map(int.__gt__, total, account.terms.cap))
 
 
 def account_of(books: Books, dataset: str) -> Account:

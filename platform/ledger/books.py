@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..privacy.budget import BudgetKind
+from ..privacy.neighbours import in_full
 from .chain import CHARGE, GRANT, LARGEST, Entry, decode_amounts, entry_hash, start_hash
 
 
@@ -41,9 +42,9 @@ class Terms:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Terms:
-        """The terms that `to_json` wrote."""
+        """The terms that `to_json` wrote; an older entry may name its neighbouring relation by the short word."""
         lists = {"kind": BudgetKind(data["kind"]), "orders": tuple(data["orders"]), "cap": tuple(data["cap"])}
-        return cls(**{**data, **lists})
+        return cls(**{**data, **lists, "neighbouring": in_full(data["neighbouring"])})
 
     def fixed(self) -> tuple[object, ...]:
         """What no later grant may change."""

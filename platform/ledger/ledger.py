@@ -36,10 +36,11 @@ from sqlalchemy import Connection, bindparam, select
 from ..errors import LedgerDoubt, TimedOut
 from ..privacy.budget import BudgetKind
 from ..privacy.events import Event
+from ..privacy.neighbours import REPLACE_ONE
 from ..privacy.validate import positive
 from . import schema
-from .admission import account_of, admit_charges, admit_grant
-from .books import Books
+from .admission import account_of, admit_charges, admit_grant, fits
+from .books import Account, Books
 from .chain import Entry
 from .database import open_engine, parse_url, reading, writing
 from .highwater import HighWater, Mark
@@ -111,10 +112,13 @@ class Ledger:
         delta: float,
         kind: BudgetKind = BudgetKind.GAUSSIAN,
         orders: Sequence[float] = (),
-        neighbouring: str = "replace-one",
+        neighbouring: str = REPLACE_ONE,
         by: str,
     ) -> Budget:
-        """Set the cap of a data set; a later grant replaces it, on the same terms and not below what was spent."""
+        """Set the cap of a data set; a later grant replaces it, on the same terms and not below what was spent.
+
+        `neighbouring` is a short word ("replace-one", "add-or-remove-one") or the text it stands for, which is what is kept.
+        """
         name(dataset=dataset)
         terms = terms_of_grant(epsilon=epsilon, delta=delta, kind=kind, orders=orders, neighbouring=neighbouring, by=by)
         self._write(lambda _, books: (None, [admit_grant(books, dataset, terms, self._time())]))
@@ -156,8 +160,17 @@ class Ledger:
     def would_fit(self, dataset: str, event: Event) -> int:
         """How many such events fit into what is left (a dry run: nothing is reserved)."""
         account = account_of(self._read(), dataset)
-        unit = price(account.terms, prepare(Charge(dataset, "dry run", event, "dry run")).event)
+        unit = _dry_price(account, dataset, event)
         return min((c - s) // u for c, s, u in zip(account.terms.cap, account.spent, unit, strict=True))
+
+    def fits(self, dataset: str, events: Sequence[Event]) -> bool:
+        """Whether all these events together fit into what is left (a dry run: nothing is reserved).
+
+        Raises:
+            BadInput: the data set has no budget, or one of these events could never be charged to it.
+        """
+        account = account_of(self._read(), dataset)
+        return fits(account, [_dry_price(account, dataset, event) for event in events])
 
     def entries(self, dataset: str | None = None) -> list[Entry]:
         """All entries, or those of one data set, oldest first."""
@@ -259,6 +272,11 @@ class Ledger:
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+
+
+def _dry_price(account: Account, dataset: str, event: Event) -> tuple[int, ...]:
+    """What the event would cost if it were charged now."""
+    return price(account.terms, prepare(Charge(dataset, "dry run", event, "dry run")).event)
 
 
 def _paid(connection: Connection, charges: Sequence[Prepared]) -> dict[str, Entry]:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import BadInput, BudgetExhausted, LedgerDoubt
 from ..privacy.budget import BudgetKind, budget_cap, event_cost, spent_epsilon
 from ..privacy.events import Event, event_from_json
+from ..privacy.neighbours import EVERY_RELATION, in_full, relation_of
 from .books import Account, Terms
 from .chain import LARGEST, canonical_json
 
@@ -116,8 +117,22 @@ def prepare(charge: Charge) -> Prepared:
 
 
 def price(terms: Terms, event: Event) -> tuple[int, ...]:
-    """The cost under these terms; anything but positive whole numbers of sane size is refused."""
+    """The cost under these terms.
+
+    Raises:
+        BadInput: the budget's filter or its neighbouring relation is not one that the event's cost is proven for.
+        LedgerDoubt: the cost is anything but positive whole numbers of sane size.
+    """
     cost = event_cost(terms.kind, event, orders=terms.orders)
+    relation = relation_of(terms.neighbouring)
+    # Words of an older ledger that name no known relation: only what holds under all of them is safe to charge.
+    if not event.relations >= (EVERY_RELATION if relation is None else {relation}):
+        holds = " or ".join(sorted(event.relations))
+        raise BadInput(
+            f"a {type(event).__name__} does not fit a budget with these neighbours: {terms.neighbouring}",
+            why=f"its cost is proven for {holds} only, and an epsilon for one relation says nothing for another",
+            mend=f"grant the data set a budget with --neighbouring {holds} (its first grant fixes the relation)",
+        )
     if len(cost) != len(terms.cap) or any(type(c) is not int or not 1 <= c <= LARGEST for c in cost):
         raise LedgerDoubt(
             "the event has no sound cost",
@@ -136,13 +151,13 @@ def terms_of_grant(
     neighbouring: str,
     by: str,
 ) -> Terms:
-    """The terms of a new grant, with its cap in whole numbers."""
+    """The terms of a new grant, with its cap in whole numbers and its neighbouring relation in full."""
     name(neighbouring=neighbouring, by=by)
     cap = budget_cap(kind, epsilon=epsilon, delta=delta, orders=orders)
     if any(type(c) is not int or c < 0 for c in cap) or max(cap) > LARGEST:
         raise LedgerDoubt("the budget has no sound cap", why="a cap is a whole number of at most 2^63 - 1")
     grid = tuple(float(order) for order in orders)
-    return Terms(float(epsilon), float(delta), BudgetKind(kind), grid, cap, neighbouring, by)
+    return Terms(float(epsilon), float(delta), BudgetKind(kind), grid, cap, in_full(neighbouring), by)
 
 
 def no_budget(dataset: str) -> BadInput:

@@ -27,14 +27,16 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import BadInput
-from .accounting import epsilon_at_orders, gdp_epsilon, zcdp_epsilon
+from .accounting import epsilon_at_orders, gdp_epsilon, rdp_epsilon, zcdp_epsilon
 from .events import NANO, Event, GaussianEvent
 from .validate import positive, probability, renyi_orders
 
-__all__ = ["BudgetKind", "GaussianEvent", "budget_cap", "event_cost", "spent_epsilon"]
+__all__ = ["BudgetKind", "GaussianEvent", "budget_cap", "event_cost", "near_optimal_orders", "spent_epsilon"]
 
 # A Renyi curve is computed in floating point; this much more than its value is charged so that rounding is always up.
 _CURVE_SLACK = 1 + Fraction(1, 2**40)
+
+_CANDIDATES: np.ndarray = 1 + np.logspace(-2, 5, 14_001)
 
 
 class BudgetKind(StrEnum):
@@ -72,6 +74,25 @@ def budget_cap(kind: BudgetKind, *, epsilon: float, delta: float, orders: Sequen
             mend="add larger orders or raise epsilon",
         )
     return tuple(max(cap, math.floor(slope * Fraction(order))) for cap, order in zip(alone, grid, strict=True))
+
+
+def near_optimal_orders(epsilon: float, delta: float) -> tuple[float, ...]:
+    """The Renyi orders for a budget of kind `RDP` that is to hold DP-SGD and Gaussian votes: a single one.
+
+    A total must stay under the cap of every order, so each further order could only refuse more: the curve of DP-SGD bends
+    upwards, and at high orders it passes a cap that a straight curve keeps. The order is the best one of the straight curve,
+    and a tenth nearer to 1 for that bend. Measured at delta 1e-5 and epsilon 0.5 to 10, against the best order of each plan:
+    at most 1.2 % more noise for DP-SGD (sampling rate 0.068, 200 steps), 1.4 % where votes take half of the budget or all of
+    it. Steeper curves lose more: 3 to 9 % for DP-SGD with a noise multiplier below 1 and a sampling rate of 0.01.
+
+    >>> near_optimal_orders(3.0, 1e-5)
+    (7.0,)
+    """
+    rho = budget_cap(BudgetKind.ZCDP, epsilon=epsilon, delta=delta)[0] / NANO
+    _, best = rdp_epsilon(_CANDIDATES, rho * _CANDIDATES, delta)
+    # Halves from 2, as in PATE_ORDERS: the epsilon that `plan_epsilon` states is then never above the one the ledger proves,
+    # and every machine finds the same order. Below 2 the series for the curve of DP-SGD often diverges.
+    return (max(2.0, round(2 * (1 + 0.9 * (best - 1))) / 2),)
 
 
 def event_cost(kind: BudgetKind, event: Event, *, orders: Sequence[float] = ()) -> tuple[int, ...]:

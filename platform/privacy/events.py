@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import BadInput
+from .neighbours import EVERY_RELATION, Relation
 from .validate import finite, non_negative, positive, positive_int, probability, renyi_orders
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Event(Protocol):
     @property
     def gaussian(self) -> bool:
         """Whether the release is a post-processed Gaussian mechanism, so that the exact GDP conversion holds."""
+
+    @property
+    def relations(self) -> frozenset[Relation]:
+        """The neighbouring relations for which its cost is proven. It follows from the kind, so the JSON leaves it out."""
 
     def nano_rho(self) -> int | None:
         """Cost in billionths of rho (zCDP), rounded up; None where the event has no useful zCDP bound."""
@@ -70,6 +75,7 @@ class GaussianEvent:
 
     kind: ClassVar[str] = "gaussian"
     gaussian: ClassVar[bool] = True
+    relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
         positive(sigma=self.sigma)
@@ -117,6 +123,7 @@ class PureDpEvent:
 
     kind: ClassVar[str] = "pure_dp"
     gaussian: ClassVar[bool] = False
+    relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
         positive(epsilon=self.epsilon)
@@ -163,6 +170,8 @@ class SubsampledGaussianEvent:
 
     kind: ClassVar[str] = "subsampled_gaussian"
     gaussian: ClassVar[bool] = False
+    # Replacing a record moves the sum of clipped gradients twice as far, and its curve is another one.
+    relations: ClassVar[frozenset[Relation]] = frozenset({Relation.ADD_OR_REMOVE_ONE})
 
     def __post_init__(self) -> None:
         positive(noise_multiplier=self.noise_multiplier)
@@ -213,6 +222,7 @@ class SmoothSensitivityEvent:
 
     kind: ClassVar[str] = "smooth_sensitivity"
     gaussian: ClassVar[bool] = False
+    relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
         non_negative(beta=self.beta)
@@ -272,6 +282,11 @@ class SelectionEvent:
                 raise BadInput(f"shape must be above -1, not {self.shape!r}")
             if self.mean < 1:
                 raise BadInput("mean must be at least 1", why="this law of K never gives 0 runs")
+
+    @property
+    def relations(self) -> frozenset[Relation]:
+        """Those of the base."""
+        return self.base.relations
 
     def nano_rho(self) -> None:
         """None: such an event needs a budget of Renyi curves."""

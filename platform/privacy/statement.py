@@ -18,9 +18,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadInput
+from .neighbours import ADD_OR_REMOVE, REPLACE_ONE
 from .validate import non_negative
 
-REPLACE_ONE = "replace one record; a record is in one shard, so one teacher's vote changes"
+__all__ = [
+    "ADD_OR_REMOVE",
+    "COVERED",
+    "REPLACE_ONE",
+    "UNCOVERED",
+    "PrivacyStatement",
+    "Release",
+    "combine",
+    "public",
+    "uncovered",
+]
+
 COVERED = "covered"
 UNCOVERED = "uncovered"
 
@@ -62,10 +74,17 @@ class PrivacyStatement:
 
     @classmethod
     def of_releases(
-        cls, epsilon: float, delta: float, *, releases: Sequence[Release], accounting: str, unit: str = "record"
+        cls,
+        epsilon: float,
+        delta: float,
+        *,
+        releases: Sequence[Release],
+        accounting: str,
+        neighbouring: str = REPLACE_ONE,
+        unit: str = "record",
     ) -> PrivacyStatement:
         """A covered artefact."""
-        return cls(epsilon, delta, unit=unit, releases=tuple(releases), accounting=accounting)
+        return cls(epsilon, delta, neighbouring, unit, releases=tuple(releases), accounting=accounting)
 
     def line(self) -> str:
         """One line for people."""

@@ -7,10 +7,14 @@ import threading
 import pytest
 from sqlalchemy.exc import DBAPIError
 from stillhouse.platform.errors import BadInput, BudgetExhausted, LedgerDoubt, TimedOut
-from stillhouse.platform.ledger import AnswerStore, Charge, Verification, rewrite_mark
+from stillhouse.platform.ledger import AnswerStore, Charge, Verification, admission, records, rewrite_mark
 from stillhouse.platform.ledger.database import writing
 from stillhouse.platform.privacy.budget import BudgetKind, budget_cap, event_cost, spent_epsilon
-from stillhouse.platform.privacy.events import GaussianEvent, PureDpEvent, SubsampledGaussianEvent
+from stillhouse.platform.privacy.events import GaussianEvent, PureDpEvent, SelectionEvent, SubsampledGaussianEvent
+from stillhouse.platform.privacy.neighbours import ADD_OR_REMOVE, REPLACE_ONE, Relation
+
+TRAINING = SubsampledGaussianEvent(noise_multiplier=2.0, sample_rate=0.01, steps=100)
+CURVES = {"epsilon": 2.0, "delta": 1e-5, "kind": BudgetKind.RDP, "orders": (2.0, 4.0, 8.0, 16.0), "by": "officer"}
 
 
 def epsilon_for(units: int, unit: int) -> float:
@@ -106,7 +110,7 @@ def test_a_refusal_says_asked_left_and_cap_as_epsilons_and_how_to_mend(place, ev
     left = spent_epsilon(BudgetKind.GAUSSIAN, (cap.cap[0] - unit,), delta=1e-5)
     message = str(caught.value)
     assert f"asked {asked:.6g}, left {left:.6g}, cap {cap.epsilon:.6g}" in message
-    assert "delta 1e-05" in message and "replace-one" in message
+    assert "delta 1e-05" in message and REPLACE_ONE in message
     assert "ask an officer to grant" in message
     assert caught.value.exit_code == 6
     assert ledger.budget("scans").spent == (unit,)
@@ -218,16 +222,14 @@ def test_a_grant_below_what_was_spent_or_on_other_terms_is_refused(place, event)
 
 def test_a_budget_of_renyi_curves_holds_every_order(place):
     ledger = place.open()
-    orders = (2.0, 4.0, 8.0, 16.0)
-    training = SubsampledGaussianEvent(noise_multiplier=2.0, sample_rate=0.01, steps=100)
-    budget = ledger.grant("scans", epsilon=2.0, delta=1e-5, kind=BudgetKind.RDP, orders=orders, by="officer")
-    cost = event_cost(BudgetKind.RDP, training, orders=orders)
-    fits = ledger.would_fit("scans", training)
+    budget = ledger.grant("scans", **CURVES, neighbouring="add-or-remove-one")
+    cost = event_cost(BudgetKind.RDP, TRAINING, orders=CURVES["orders"])
+    fits = ledger.would_fit("scans", TRAINING)
     assert fits == min(cap // c for cap, c in zip(budget.cap, cost, strict=True)) > 0
     for i in range(fits):
-        ledger.charge("scans", key=f"{i}", event=training, purpose="train")
+        ledger.charge("scans", key=f"{i}", event=TRAINING, purpose="train")
     with pytest.raises(BudgetExhausted):
-        ledger.charge("scans", key="more", event=training, purpose="train")
+        ledger.charge("scans", key="more", event=TRAINING, purpose="train")
     assert ledger.budget("scans").spent == tuple(fits * c for c in cost)
     assert ledger.verify().ok
 
@@ -243,6 +245,112 @@ def test_a_budget_holds_only_events_its_filter_is_proven_for(place, event):
     charge(ledger, "laplace", PureDpEvent(epsilon=0.125), dataset="mixed")
     charge(ledger, "gauss", event, dataset="mixed")
     assert ledger.budget("mixed").spent == (7_812_500 + 625_000,)
+
+
+@pytest.mark.parametrize("relation", Relation)
+@pytest.mark.parametrize(
+    "event", [GaussianEvent(40.0, 2), PureDpEvent(0.1), TRAINING, SelectionEvent(TRAINING, 1.2, 1.0)]
+)
+def test_a_budget_holds_only_events_whose_cost_is_proven_for_its_neighbours(place, relation, event):
+    ledger = place.open()
+    ledger.grant("scans", **CURVES, neighbouring=relation.value)
+    acts = (
+        lambda: ledger.fits("scans", [GaussianEvent(1000.0), event]),
+        lambda: ledger.would_fit("scans", event),
+        lambda: ledger.charge_all(
+            [Charge("scans", "vote", GaussianEvent(1000.0), "vote"), Charge("scans", "k", event, "x")]
+        ),
+    )
+    if relation in event.relations:
+        assert all(act() for act in acts)
+        return
+    for act in acts:
+        with pytest.raises(BadInput, match=r"does not fit.*replace one record.*--neighbouring add-or-remove-one"):
+            act()
+    assert ledger.position()[0] == 1 and ledger.budget("scans").spent == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("word", "text"), [("replace-one", REPLACE_ONE), ("add-or-remove-one", ADD_OR_REMOVE)])
+def test_a_grant_keeps_its_neighbours_in_full(place, word, text):
+    ledger = place.open()
+    for told in (word, text, word):
+        assert ledger.grant("scans", **CURVES, neighbouring=told).neighbouring == text
+    assert [entry.content["neighbouring"] for entry in ledger.entries()] == [text] * 3
+    assert place.open().budget("scans").neighbouring == text
+    assert grant(ledger, dataset="others").neighbouring == REPLACE_ONE
+
+
+@pytest.mark.parametrize("told", ["replace one record", "Replace-one", "user"])
+def test_a_grant_names_neighbours_that_are_known(place, told):
+    ledger = place.open()
+    with pytest.raises(BadInput, match=r"replace-one, add-or-remove-one"):
+        ledger.grant("scans", **CURVES, neighbouring=told)
+    assert ledger.position()[0] == 0
+
+
+def test_an_old_ledger_with_a_short_word_goes_on(place, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(records, "in_full", lambda told: told)
+        with place.open() as ledger:
+            ledger.grant("scans", **CURVES, neighbouring="add-or-remove-one")
+    ledger = place.open()
+    assert ledger.entries()[0].content["neighbouring"] == "add-or-remove-one"
+    assert ledger.budget("scans").neighbouring == ADD_OR_REMOVE
+    charge(ledger, "k", TRAINING)
+    assert ledger.grant("scans", **{**CURVES, "epsilon": 3.0}, neighbouring="add-or-remove-one").epsilon == 3.0
+    assert ledger.verify().ok and place.open().position() == ledger.position()
+
+
+def test_an_old_ledger_is_read_whatever_it_says_and_its_entries_are_not_judged_again(place, monkeypatch, event):
+    """It may hold a charge that would be refused today; from now on only what holds for all neighbours is charged."""
+    words = "neighbours differ in one scan"
+    with monkeypatch.context() as older:
+        older.setattr(admission, "relation_of", lambda told: Relation.ADD_OR_REMOVE_ONE)
+        older.setattr(records, "relation_of", lambda told: Relation.ADD_OR_REMOVE_ONE)
+        with place.open() as ledger:
+            ledger.grant("scans", **CURVES, neighbouring=words)
+            first = charge(ledger, "old", TRAINING)
+    ledger = place.open()
+    assert ledger.verify().ok and ledger.budget("scans").neighbouring == words
+    again = charge(ledger, "old", TRAINING)
+    assert again.replayed and again.cost == first.cost
+    with pytest.raises(BadInput, match=words):
+        charge(ledger, "new", TRAINING)
+    assert not charge(ledger, "vote", event).replayed
+    assert ledger.grant("scans", **{**CURVES, "epsilon": 3.0}, neighbouring=words).epsilon == 3.0
+    with pytest.raises(BadInput, match="other terms"):
+        ledger.grant("scans", **CURVES, neighbouring=REPLACE_ONE)
+
+
+def test_a_whole_plan_fits_exactly_as_far_as_it_can_be_charged(place, event, unit):
+    ledger = place.open()
+    with pytest.raises(BadInput, match="no budget"):
+        ledger.fits("scans", [event])
+    grant(ledger, units=6)
+    charge(ledger, "1", event)
+    before = ledger.position()
+    assert ledger.fits("scans", [])
+    assert ledger.fits("scans", [event] * 5) and ledger.fits("scans", [event.times(3), event, event])
+    assert not ledger.fits("scans", [event] * 6) and not ledger.fits("scans", [event.times(3)] * 2)
+    with pytest.raises(BadInput, match="does not fit a budget of kind"):
+        ledger.fits("scans", [event, PureDpEvent(0.1)])
+    assert ledger.position() == before
+    ledger.charge_all([Charge("scans", f"plan {i}", event, "label") for i in range(5)])
+    assert ledger.fits("scans", []) and not ledger.fits("scans", [event])
+
+
+def test_a_plan_must_fit_at_every_order(place):
+    """Either event alone passes, and together they pass at the low orders; the high ones refuse."""
+    ledger = place.open()
+    budget = ledger.grant("scans", **CURVES, neighbouring="add-or-remove-one")
+    straight, bent = GaussianEvent(2.5), SubsampledGaussianEvent(1.3, 0.01, 80)
+    costs = [event_cost(BudgetKind.RDP, event, orders=CURVES["orders"]) for event in (straight, bent)]
+    together = [sum(column) <= cap for column, cap in zip(zip(*costs, strict=True), budget.cap, strict=True)]
+    assert together[0] and not together[-1]
+    assert ledger.fits("scans", [straight]) and ledger.fits("scans", [bent])
+    assert not ledger.fits("scans", [straight, bent])
+    with pytest.raises(BudgetExhausted):
+        ledger.charge_all([Charge("scans", "1", straight, "votes"), Charge("scans", "2", bent, "train")])
 
 
 def test_a_dry_run_reserves_and_writes_nothing(place, event):

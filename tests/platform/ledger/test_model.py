@@ -103,6 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
             left = self.model.cap[dataset] - self.model.spent[dataset]
             event = GaussianEvent(sigma, squared_sensitivity=2)
             assert self.ledger.would_fit(dataset, event) == left // cost(sigma, 1)
+            assert self.ledger.fits(dataset, [event] * 7) == (7 * cost(sigma, 1) <= left)
 
     @rule()
     def reopen(self) -> None:

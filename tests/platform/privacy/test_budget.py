@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stillhouse.platform.errors import BadInput
-from stillhouse.platform.privacy.budget import BudgetKind, budget_cap, event_cost, spent_epsilon
+from stillhouse.platform.privacy.accounting import plan_epsilon
+from stillhouse.platform.privacy.budget import BudgetKind, budget_cap, event_cost, near_optimal_orders, spent_epsilon
+from stillhouse.platform.privacy.calibration import dpsgd_noise_multiplier, smallest_scale
 from stillhouse.platform.privacy.events import (
     GaussianEvent,
     PureDpEvent,
@@ -75,6 +77,35 @@ def test_straight_curve_loses_nothing_against_the_best_single_order():
         single = budget_cap(BudgetKind.RDP, epsilon=3.0, delta=1e-5, orders=(order,))
         alone.append(single[0] // event_cost(BudgetKind.RDP, GaussianEvent(40.0, 2), orders=(order,))[0])
     assert together == max(alone)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 2.0, 3.0, 6.0, 10.0])
+def test_one_order_loses_little_for_dp_sgd_and_for_votes(epsilon):
+    """Against dp-accounting's accountant, which may choose the best order of each plan afterwards."""
+    delta, rate, steps = 1e-5, 4096 / 60000, 200
+    orders = near_optimal_orders(epsilon, delta)
+    assert len(orders) == 1
+
+    def noise(plan):
+        return smallest_scale(plan, epsilon=epsilon, delta=delta, kind=BudgetKind.RDP, orders=orders)
+
+    training = noise(lambda scale: [SubsampledGaussianEvent(scale, rate, steps)])
+    best = dpsgd_noise_multiplier(epsilon=epsilon, delta=delta, sample_rate=rate, steps=steps)
+    assert 0.999 < training / best < 1.015
+    assert plan_epsilon([SubsampledGaussianEvent(training, rate, steps)], delta) <= epsilon
+    votes = noise(lambda scale: [GaussianEvent(scale, 2)])
+    best = smallest_scale(lambda scale: [GaussianEvent(scale, 2)], epsilon=epsilon, delta=delta, kind=BudgetKind.ZCDP)
+    assert 1 <= votes / best < 1.015
+
+
+@settings(max_examples=25, deadline=None)
+@given(epsilon=st.floats(0.05, 200), delta=st.floats(1e-10, 1e-2))
+def test_the_order_is_always_one_a_budget_can_be_granted_with(epsilon, delta):
+    (order,) = near_optimal_orders(epsilon, delta)
+    assert order >= 2 and (2 * order).is_integer()
+    assert near_optimal_orders(1.1 * epsilon, delta)[0] <= order
+    cap = budget_cap(BudgetKind.RDP, epsilon=epsilon, delta=delta, orders=(order,))
+    assert spent_epsilon(BudgetKind.RDP, cap, delta=delta, orders=(order,)) <= epsilon
 
 
 @pytest.mark.parametrize(

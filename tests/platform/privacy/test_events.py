@@ -16,6 +16,7 @@ from stillhouse.platform.privacy.events import (
     SubsampledGaussianEvent,
     event_from_json,
 )
+from stillhouse.platform.privacy.neighbours import Relation
 
 ORDERS = [1.5, 2.0, 4.0, 8.0, 32.0]
 EXAMPLES = [
@@ -32,6 +33,41 @@ EXAMPLES = [
 def test_json_gives_the_same_event_back(event):
     assert event_from_json(json.loads(json.dumps(event.to_json(), allow_nan=False))) == event
     assert isinstance(event, Event)
+
+
+BOTH = frozenset(Relation)
+ONLY_ADD_OR_REMOVE = frozenset({Relation.ADD_OR_REMOVE_ONE})
+
+
+@pytest.mark.parametrize(
+    ("event", "relations"),
+    zip(EXAMPLES, [BOTH, BOTH, ONLY_ADD_OR_REMOVE, BOTH, ONLY_ADD_OR_REMOVE, BOTH], strict=True),
+    ids=lambda e: getattr(e, "kind", ""),
+)
+def test_a_kind_knows_the_neighbours_its_cost_is_proven_for(event, relations):
+    assert event.relations == relations
+    assert event.times(3).relations == relations
+    assert SelectionEvent(SelectionEvent(event, 2.0), 2.0).relations == relations
+    assert "relations" not in event.to_json()
+
+
+def test_the_curve_of_dp_sgd_holds_for_a_removed_record_and_not_for_a_replaced_one():
+    """One step on one clipped gradient of length 1, integrated: against none (within the curve), against its opposite (above)."""
+    sigma, rate, order = 1.0, 0.2, 8.0
+    x = np.linspace(-25, 25, 200_001)
+
+    def output(gradient):
+        at_rest, moved = (-((x - mean) ** 2) / (2 * sigma**2) for mean in (0.0, gradient))
+        log_density = np.logaddexp(math.log(1 - rate) + at_rest, math.log(rate) + moved)
+        return log_density - math.log(sigma * math.sqrt(2 * math.pi))
+
+    def divergence(log_p, log_q):
+        return math.log(np.sum(np.exp(order * log_p + (1 - order) * log_q)) * (x[1] - x[0])) / (order - 1)
+
+    stated = SubsampledGaussianEvent(sigma, rate, 1).rdp([order])[0]
+    assert divergence(output(1.0), output(0.0)) == pytest.approx(stated, rel=1e-6)
+    assert divergence(output(0.0), output(1.0)) <= stated
+    assert divergence(output(1.0), output(-1.0)) > 1.05 * stated
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda e: e.kind)

@@ -4,7 +4,15 @@ import math
 import pytest
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.privacy.events import GaussianEvent
-from stillhouse.platform.privacy.statement import PrivacyStatement, Release, combine, public, uncovered
+from stillhouse.platform.privacy.statement import (
+    ADD_OR_REMOVE,
+    REPLACE_ONE,
+    PrivacyStatement,
+    Release,
+    combine,
+    public,
+    uncovered,
+)
 
 LABELS = PrivacyStatement.of_releases(
     2.0,
@@ -39,6 +47,19 @@ def test_covered_steps_add_up():
     total = combine([LABELS, LABELS, public()])
     assert (total.epsilon, total.delta, total.coverage) == (4.0, 2e-5, "covered")
     assert combine([LABELS]) == LABELS
+
+
+def test_releases_say_their_neighbours():
+    assert LABELS.neighbouring == REPLACE_ONE
+    training = PrivacyStatement.of_releases(
+        2.0, 1e-5, releases=(), accounting="Renyi", neighbouring=ADD_OR_REMOVE, unit="image"
+    )
+    assert (training.neighbouring, training.unit, training.coverage) == (ADD_OR_REMOVE, "image", "covered")
+    assert f"({ADD_OR_REMOVE}); covered" in training.line()
+    with pytest.raises(BadInput, match="different neighbours"):
+        combine(
+            [LABELS, PrivacyStatement.of_releases(2.0, 1e-5, releases=(), accounting="", neighbouring=ADD_OR_REMOVE)]
+        )
 
 
 @pytest.mark.parametrize(
