@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/stillhouse/platform/aggregator/aggregator.proto\x12\x18stillhouse.aggregator.v1\"V\n\x06Images\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"\'\n\x0bJoinRequest\x12\x18\n\x10\x64\x65scription_json\x18\x01 \x01(\t\"?\n\tJoinReply\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x10\n\x08\x65nsemble\x18\x02 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\"7\n\x10NextBatchRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x01\x12\r\n\x05silos\x18\x02 \x03(\t\"k\n\x0eNextBatchReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04hash\x18\x03 \x01(\t\x12\x30\n\x06images\x18\x04 \x01(\x0b\x32 .stillhouse.aggregator.v1.Images\"J\n\x10SendVotesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\r\n\x05silos\x18\x03 \x03(\t\x12\r\n\x05votes\x18\x04 \x01(\x0c\"\x10\n\x0eSendVotesReply\"?\n\x14ReportFailureRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05silos\x18\x03 \x03(\t\"\x14\n\x12ReportFailureReply\"\x89\x01\n\rSubmitRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08\x65nsemble\x18\x02 \x01(\t\x12\x16\n\x0emechanism_json\x18\x03 \x01(\t\x12\x30\n\x06images\x18\x04 \x01(\x0b\x32 .stillhouse.aggregator.v1.Images\x12\x0f\n\x07student\x18\x05 \x01(\x0c\"3\n\x0e\x41nswersRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\"\xb0\x01\n\x0b\x42\x61tchStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\x11\x12\x10\n\x08statuses\x18\x03 \x03(\t\x12\x12\n\nfrom_store\x18\x04 \x03(\x08\x12\x15\n\rcost_nano_rho\x18\x05 \x01(\x03\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x35\n\x06\x62udget\x18\x07 \x01(\x0b\x32%.stillhouse.aggregator.v1.BudgetReply\" \n\rBudgetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"]\n\x0cGrantRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06orders\x18\x05 \x03(\x01\"\x8a\x01\n\x0b\x42udgetReply\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x14\n\x0cneighbouring\x18\x05 \x01(\t\x12\x15\n\rspent_epsilon\x18\x06 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x04\"0\n\x0e\x45ntriesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"2\n\x0c\x45ntriesReply\x12\x14\n\x0c\x65ntries_json\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x0f\n\rVerifyRequest\"<\n\x0bVerifyReply\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x10\n\x08problems\x18\x03 \x03(\t2\x8f\x03\n\x04Silo\x12R\n\x04Join\x12%.stillhouse.aggregator.v1.JoinRequest\x1a#.stillhouse.aggregator.v1.JoinReply\x12\x61\n\tNextBatch\x12*.stillhouse.aggregator.v1.NextBatchRequest\x1a(.stillhouse.aggregator.v1.NextBatchReply\x12\x61\n\tSendVotes\x12*.stillhouse.aggregator.v1.SendVotesRequest\x1a(.stillhouse.aggregator.v1.SendVotesReply\x12m\n\rReportFailure\x12..stillhouse.aggregator.v1.ReportFailureRequest\x1a,.stillhouse.aggregator.v1.ReportFailureReply2\xbf\x01\n\x07\x41nalyst\x12X\n\x06Submit\x12\'.stillhouse.aggregator.v1.SubmitRequest\x1a%.stillhouse.aggregator.v1.BatchStatus\x12Z\n\x07\x41nswers\x12(.stillhouse.aggregator.v1.AnswersRequest\x1a%.stillhouse.aggregator.v1.BatchStatus2\xf2\x02\n\x07Officer\x12X\n\x06\x42udget\x12\'.stillhouse.aggregator.v1.BudgetRequest\x1a%.stillhouse.aggregator.v1.BudgetReply\x12V\n\x05Grant\x12&.stillhouse.aggregator.v1.GrantRequest\x1a%.stillhouse.aggregator.v1.BudgetReply\x12[\n\x07\x45ntries\x12(.stillhouse.aggregator.v1.EntriesRequest\x1a&.stillhouse.aggregator.v1.EntriesReply\x12X\n\x06Verify\x12\'.stillhouse.aggregator.v1.VerifyRequest\x1a%.stillhouse.aggregator.v1.VerifyReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/stillhouse/platform/aggregator/aggregator.proto\x12\x18stillhouse.aggregator.v1\"V\n\x06Images\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x10\n\x08\x63hannels\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\"\'\n\x0bJoinRequest\x12\x18\n\x10\x64\x65scription_json\x18\x01 \x01(\t\"?\n\tJoinReply\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x10\n\x08\x65nsemble\x18\x02 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\"7\n\x10NextBatchRequest\x12\x14\n\x0cwait_seconds\x18\x01 \x01(\x01\x12\r\n\x05silos\x18\x02 \x03(\t\"k\n\x0eNextBatchReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04hash\x18\x03 \x01(\t\x12\x30\n\x06images\x18\x04 \x01(\x0b\x32 .stillhouse.aggregator.v1.Images\"J\n\x10SendVotesRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\t\x12\r\n\x05silos\x18\x03 \x03(\t\x12\r\n\x05votes\x18\x04 \x01(\x0c\"\x10\n\x0eSendVotesReply\"?\n\x14ReportFailureRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05silos\x18\x03 \x03(\t\"\x14\n\x12ReportFailureReply\"\x89\x01\n\rSubmitRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08\x65nsemble\x18\x02 \x01(\t\x12\x16\n\x0emechanism_json\x18\x03 \x01(\t\x12\x30\n\x06images\x18\x04 \x01(\x0b\x32 .stillhouse.aggregator.v1.Images\x12\x0f\n\x07student\x18\x05 \x01(\x0c\"3\n\x0e\x41nswersRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\"\xc4\x01\n\x0b\x42\x61tchStatus\x12\r\n\x05state\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\x11\x12\x10\n\x08statuses\x18\x03 \x03(\t\x12\x12\n\nfrom_store\x18\x04 \x03(\x08\x12\x15\n\rcost_nano_rho\x18\x05 \x01(\x03\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x35\n\x06\x62udget\x18\x07 \x01(\x0b\x32%.stillhouse.aggregator.v1.BudgetReply\x12\x12\n\nhistograms\x18\x08 \x01(\x0c\" \n\rBudgetRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\"]\n\x0cGrantRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06orders\x18\x05 \x03(\x01\"\x8a\x01\n\x0b\x42udgetReply\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x01\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x14\n\x0cneighbouring\x18\x05 \x01(\t\x12\x15\n\rspent_epsilon\x18\x06 \x01(\x01\x12\x0f\n\x07\x65ntries\x18\x07 \x01(\x04\"0\n\x0e\x45ntriesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"2\n\x0c\x45ntriesReply\x12\x14\n\x0c\x65ntries_json\x18\x01 \x03(\t\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x0f\n\rVerifyRequest\"<\n\x0bVerifyReply\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\x10\n\x08problems\x18\x03 \x03(\t2\x8f\x03\n\x04Silo\x12R\n\x04Join\x12%.stillhouse.aggregator.v1.JoinRequest\x1a#.stillhouse.aggregator.v1.JoinReply\x12\x61\n\tNextBatch\x12*.stillhouse.aggregator.v1.NextBatchRequest\x1a(.stillhouse.aggregator.v1.NextBatchReply\x12\x61\n\tSendVotes\x12*.stillhouse.aggregator.v1.SendVotesRequest\x1a(.stillhouse.aggregator.v1.SendVotesReply\x12m\n\rReportFailure\x12..stillhouse.aggregator.v1.ReportFailureRequest\x1a,.stillhouse.aggregator.v1.ReportFailureReply2\xbf\x01\n\x07\x41nalyst\x12X\n\x06Submit\x12\'.stillhouse.aggregator.v1.SubmitRequest\x1a%.stillhouse.aggregator.v1.BatchStatus\x12Z\n\x07\x41nswers\x12(.stillhouse.aggregator.v1.AnswersRequest\x1a%.stillhouse.aggregator.v1.BatchStatus2\xf2\x02\n\x07Officer\x12X\n\x06\x42udget\x12\'.stillhouse.aggregator.v1.BudgetRequest\x1a%.stillhouse.aggregator.v1.BudgetReply\x12V\n\x05Grant\x12&.stillhouse.aggregator.v1.GrantRequest\x1a%.stillhouse.aggregator.v1.BudgetReply\x12[\n\x07\x45ntries\x12(.stillhouse.aggregator.v1.EntriesRequest\x1a&.stillhouse.aggregator.v1.EntriesReply\x12X\n\x06Verify\x12\'.stillhouse.aggregator.v1.VerifyRequest\x1a%.stillhouse.aggregator.v1.VerifyReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,25 +55,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANSWERSREQUEST']._serialized_start=758
   _globals['_ANSWERSREQUEST']._serialized_end=809
   _globals['_BATCHSTATUS']._serialized_start=812
-  _globals['_BATCHSTATUS']._serialized_end=988
-  _globals['_BUDGETREQUEST']._serialized_start=990
-  _globals['_BUDGETREQUEST']._serialized_end=1022
-  _globals['_GRANTREQUEST']._serialized_start=1024
-  _globals['_GRANTREQUEST']._serialized_end=1117
-  _globals['_BUDGETREPLY']._serialized_start=1120
-  _globals['_BUDGETREPLY']._serialized_end=1258
-  _globals['_ENTRIESREQUEST']._serialized_start=1260
-  _globals['_ENTRIESREQUEST']._serialized_end=1308
-  _globals['_ENTRIESREPLY']._serialized_start=1310
-  _globals['_ENTRIESREPLY']._serialized_end=1360
-  _globals['_VERIFYREQUEST']._serialized_start=1362
-  _globals['_VERIFYREQUEST']._serialized_end=1377
-  _globals['_VERIFYREPLY']._serialized_start=1379
-  _globals['_VERIFYREPLY']._serialized_end=1439
-  _globals['_SILO']._serialized_start=1442
-  _globals['_SILO']._serialized_end=1841
-  _globals['_ANALYST']._serialized_start=1844
-  _globals['_ANALYST']._serialized_end=2035
-  _globals['_OFFICER']._serialized_start=2038
-  _globals['_OFFICER']._serialized_end=2408
+  _globals['_BATCHSTATUS']._serialized_end=1008
+  _globals['_BUDGETREQUEST']._serialized_start=1010
+  _globals['_BUDGETREQUEST']._serialized_end=1042
+  _globals['_GRANTREQUEST']._serialized_start=1044
+  _globals['_GRANTREQUEST']._serialized_end=1137
+  _globals['_BUDGETREPLY']._serialized_start=1140
+  _globals['_BUDGETREPLY']._serialized_end=1278
+  _globals['_ENTRIESREQUEST']._serialized_start=1280
+  _globals['_ENTRIESREQUEST']._serialized_end=1328
+  _globals['_ENTRIESREPLY']._serialized_start=1330
+  _globals['_ENTRIESREPLY']._serialized_end=1380
+  _globals['_VERIFYREQUEST']._serialized_start=1382
+  _globals['_VERIFYREQUEST']._serialized_end=1397
+  _globals['_VERIFYREPLY']._serialized_start=1399
+  _globals['_VERIFYREPLY']._serialized_end=1459
+  _globals['_SILO']._serialized_start=1462
+  _globals['_SILO']._serialized_end=1861
+  _globals['_ANALYST']._serialized_start=1864
+  _globals['_ANALYST']._serialized_end=2055
+  _globals['_OFFICER']._serialized_start=2058
+  _globals['_OFFICER']._serialized_end=2428
 # @@protoc_insertion_point(module_scope)

@@ -110,7 +110,7 @@ class AnswersRequest(_message.Message):
     def __init__(self, key: _Optional[str] = ..., wait_seconds: _Optional[float] = ...) -> None: ...
 
 class BatchStatus(_message.Message):
-    __slots__ = ("state", "labels", "statuses", "from_store", "cost_nano_rho", "reason", "budget")
+    __slots__ = ("state", "labels", "statuses", "from_store", "cost_nano_rho", "reason", "budget", "histograms")
     STATE_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     STATUSES_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +118,7 @@ class BatchStatus(_message.Message):
     COST_NANO_RHO_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     state: str
     labels: _containers.RepeatedScalarFieldContainer[int]
     statuses: _containers.RepeatedScalarFieldContainer[str]
@@ -125,7 +126,8 @@ class BatchStatus(_message.Message):
     cost_nano_rho: int
     reason: str
     budget: BudgetReply
-    def __init__(self, state: _Optional[str] = ..., labels: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[str]] = ..., from_store: _Optional[_Iterable[bool]] = ..., cost_nano_rho: _Optional[int] = ..., reason: _Optional[str] = ..., budget: _Optional[_Union[BudgetReply, _Mapping]] = ...) -> None: ...
+    histograms: bytes
+    def __init__(self, state: _Optional[str] = ..., labels: _Optional[_Iterable[int]] = ..., statuses: _Optional[_Iterable[str]] = ..., from_store: _Optional[_Iterable[bool]] = ..., cost_nano_rho: _Optional[int] = ..., reason: _Optional[str] = ..., budget: _Optional[_Union[BudgetReply, _Mapping]] = ..., histograms: _Optional[bytes] = ...) -> None: ...
 
 class BudgetRequest(_message.Message):
     __slots__ = ("dataset",)

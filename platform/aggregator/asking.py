@@ -18,7 +18,7 @@ from ..errors import BadInput, BudgetExhausted, TimedOut, Unreachable
 from ..privacy.mechanisms import Mechanism
 from . import aggregator_pb2 as pb
 from .batches import BUDGET, Batch, BatchState
-from .wire import MOST_BYTES, MOST_QUERIES, write_images, write_student
+from .wire import MOST_BYTES, MOST_QUERIES, read_counts, write_images, write_student
 
 LONG_POLL_SECONDS = 20.0
 RECONNECT_SECONDS = 15.0
@@ -35,6 +35,8 @@ class Answers:
         from_store: (Q,) true where the answer had been paid for earlier.
         cost_nano_rho: what was charged for these queries now, in billionths of rho.
         spent_epsilon, epsilon_cap, delta, neighbouring: of the data set, all its releases together.
+        histograms: noisy counts (Q, K) int64, whose largest give the labels, and rows of zeros where there is no answer; None
+            for mechanisms that release labels. What is zero by noise and what by want of an answer, `statuses` tells.
     """
 
     labels: np.ndarray
@@ -45,6 +47,7 @@ class Answers:
     epsilon_cap: float
     delta: float
     neighbouring: str
+    histograms: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,4 +158,17 @@ def joined(parts: Sequence[tuple[Part, pb.BatchStatus]]) -> Answers:
         epsilon_cap=budget.epsilon,
         delta=budget.delta,
         neighbouring=budget.neighbouring,
+        histograms=_joined_histograms(parts),
     )
+
+
+def _joined_histograms(parts: Sequence[tuple[Part, pb.BatchStatus]]) -> np.ndarray | None:
+    if not parts[0][0].batch.mechanism.releases_histograms:
+        return None
+    read = [
+        None if status.state == BatchState.REFUSED else read_counts(status.histograms, len(part.batch.images))
+        for part, status in parts
+    ]
+    classes = next(counts.shape[1] for counts in read if counts is not None)
+    rows = [np.zeros((len(part.batch.images), classes), np.int64) for part, _ in parts]
+    return np.concatenate([zeros if counts is None else counts for zeros, counts in zip(rows, read, strict=True)])

@@ -149,6 +149,8 @@ class Result:
         from_store: (Q,) true where the answer had been paid for before this batch, or earlier in it.
         cost_nano_rho: what was charged for this batch, in billionths of rho.
         reason: why it was refused or failed.
+        histograms: noisy counts (Q, K) int64 where the mechanism releases them, rows of zeros where `labels` is -1; None for
+            mechanisms that release labels, and unless DONE.
     """
 
     state: BatchState
@@ -157,6 +159,7 @@ class Result:
     from_store: np.ndarray
     cost_nano_rho: int = 0
     reason: str = ""
+    histograms: np.ndarray | None = None
 
     @classmethod
     def without_answers(cls, state: BatchState, queries: int, reason: str = "") -> Result:
@@ -172,11 +175,13 @@ class Result:
             "from_store": self.from_store.tolist(),
             "cost_nano_rho": self.cost_nano_rho,
             "reason": self.reason,
+            "histograms": None if self.histograms is None else self.histograms.tolist(),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
-        """Read `to_json`'s form."""
+        """Read `to_json`'s form, also that of the time before there were histograms."""
+        histograms = data.get("histograms")
         return cls(
             BatchState(data["state"]),
             np.asarray(data["labels"], np.int64),
@@ -184,4 +189,5 @@ class Result:
             np.asarray(data["from_store"], bool),
             int(data["cost_nano_rho"]),
             str(data["reason"]),
+            None if histograms is None else np.asarray(histograms, np.int64),
         )

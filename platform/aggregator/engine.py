@@ -10,7 +10,7 @@ lost is drawn anew under the same charge (it never left), and an answer that was
 | charged_check | the charge for the check of every planned query |
 | drew_check, stored_decisions | which of them pass |
 | charged_answers | the charge for those that pass and fit the budget, in the batch's order |
-| drew_answers, stored_answers | their labels, and -1 for those that do not pass |
+| drew_answers, stored_answers | their labels (and noisy counts, if those are released), and -1 for those that do not pass |
 | done | the result |
 
 A mechanism without a check has only the last three. Noise for an answer is drawn for every planned query, whether it
@@ -30,7 +30,7 @@ from ..ledger.answers import AnswerStore
 from ..ledger.ledger import Ledger
 from ..privacy.budget import BudgetKind, event_cost
 from ..privacy.events import Event
-from ..privacy.mechanisms import ABSTAINED, Decision
+from ..privacy.mechanisms import ABSTAINED, Decision, plurality
 from ..privacy.noise import Noise
 from . import batches
 from .batches import Batch, BatchState, Progress, Result
@@ -166,6 +166,7 @@ class Engine:
         for event in (batch.mechanism.check_event(), batch.mechanism.answer_event()):
             if event is not None:
                 event_cost(budget.kind, event, orders=budget.orders)
+        self._histograms(batch)
         self.rehearse(batch)
 
     def _settled(self, batch: Batch) -> Result | None:
@@ -268,34 +269,39 @@ class Engine:
         return event.nano_rho() or 0
 
     def _draw_and_store(self, batch: Batch, progress: Progress, counts: np.ndarray, rows: np.ndarray) -> None:
-        labels = batch.mechanism.answer(counts, self._noise)
+        noisy = batch.mechanism.noisy_histograms(counts, self._noise) if batch.mechanism.releases_histograms else None
+        labels = batch.mechanism.answer(counts, self._noise) if noisy is None else plurality(noisy)
         own = labels if batch.student is None else np.argmax(batch.student[rows], axis=1)
         self._on_step("drew_answers")
         stored, chosen, keys = self._stored(batch), set(progress.chosen or ()), batch.keys
         fresh: dict[str, int] = {}
-        for content, label, students in zip(progress.plan or (), labels, own, strict=True):
+        released: dict[str, np.ndarray] = {}
+        for row, (content, label, students) in enumerate(zip(progress.plan or (), labels, own, strict=True)):
             decision = progress.decisions[content]
             if content in stored:
                 continue
             if content in chosen:
                 fresh[keys[content]] = int(label)
+                if noisy is not None:
+                    released[keys[content]] = noisy[row]
             elif decision == Decision.ABSTAIN:
                 fresh[keys[content]] = ABSTAINED
             elif decision == Decision.REINFORCE:
                 fresh[keys[content]] = fresh[keys[content] + _REINFORCED] = int(students)
         try:
-            self._answers.put(fresh)
+            self._answers.put(fresh, released)
         except LedgerDoubt:
             # Another process may have answered some of these contents in this moment; then its answers are the answers.
             there = self._stored(batch)
             theirs = {name for content in there for name in (keys[content], keys[content] + _REINFORCED)}
             if theirs.isdisjoint(fresh):
                 raise
-            self._answers.put({name: label for name, label in fresh.items() if name not in theirs})
+            ours = fresh.keys() - theirs
+            self._answers.put({n: fresh[n] for n in ours}, {n: released[n] for n in ours & released.keys()})
         self._on_step("stored_answers")
 
     def _finish(self, batch: Batch, progress: Progress, *, cost: int) -> Result:
-        """Mark as done. Labels come from the store, whoever put them there."""
+        """Mark as done. Labels and histograms come from the store, whoever put them there."""
         keys, stored = batch.keys, self._stored(batch)
         reinforced = (
             self._answers.get([key + _REINFORCED for key in keys.values()]) if batch.student is not None else {}
@@ -316,6 +322,7 @@ class Engine:
             tuple(status(content) for content in batch.contents),
             np.array([c in stored and (c not in paid_now or first[c] != i) for i, c in enumerate(batch.contents)]),
             cost,
+            histograms=self._histograms(batch),
         )
         self._store.finish(batch.id, result, progress)
         self._on_step("done")
@@ -331,3 +338,17 @@ class Engine:
     def _stored(self, batch: Batch) -> dict[str, int]:
         found = self._answers.get(batch.keys.values())
         return {content: found[key] for content, key in batch.keys.items() if key in found}
+
+    def _histograms(self, batch: Batch) -> np.ndarray | None:
+        """The noisy counts (Q, K) that are stored, zeros where there are none; None if the mechanism releases labels."""
+        if not batch.mechanism.releases_histograms:
+            return None
+        found = self._answers.histograms(batch.keys.values())
+        if any(len(counts) != self.classes for counts in found.values()):
+            raise BadInput(
+                "some of these queries were answered with another number of classes",
+                why=f"this aggregator serves {self.classes}, and a stored answer never changes",
+                mend="serve the classes as they were, or the teachers as another ensemble",
+            )
+        nothing = np.zeros(self.classes, np.int64)
+        return np.stack([found.get(batch.keys[content], nothing) for content in batch.contents])

@@ -29,11 +29,13 @@ from .wire import (
     ERROR_KEY,
     TOKEN_KEY,
     TOKEN_PREFIX,
+    check_counts_fit,
     code_of,
     read_images,
     read_integers,
     read_student,
     sanitised,
+    write_counts,
     write_error,
     write_images,
 )
@@ -175,6 +177,8 @@ class AnalystService(pb_grpc.AnalystServicer):
             mechanism = mechanism_from_json(json.loads(request.mechanism_json))
         except (json.JSONDecodeError, RecursionError):
             raise BadInput("the mechanism is not JSON") from None
+        if mechanism.releases_histograms:
+            check_counts_fit(len(images), self._config.classes)
         return Batch(
             id=_id(caller, request.key),
             dataset=self._config.dataset,
@@ -271,6 +275,7 @@ def _status(result: Result, budget: Budget | None) -> pb.BatchStatus:
         cost_nano_rho=result.cost_nano_rho,
         reason=result.reason,
         budget=None if budget is None else _budget(budget),
+        histograms=write_counts(result.histograms),
     )
 
 

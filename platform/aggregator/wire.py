@@ -151,6 +151,28 @@ def read_integers(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(data, "<i4").reshape(shape).astype(np.int64)
 
 
+def check_counts_fit(queries: int, classes: int) -> None:
+    """Refuse a question whose noisy counts would not fit into one message; with up to 2048 classes all fit."""
+    if 8 * queries * classes > MOST_BYTES:
+        raise BadInput(
+            f"the counts of {queries} queries and {classes} classes are too many for one message",
+            why=f"at most {MOST_BYTES} bytes are sent at once, 8 a count",
+            mend=f"ask at most {MOST_BYTES // (8 * classes)} queries at a time",
+        )
+
+
+def write_counts(counts: np.ndarray | None) -> bytes:
+    """Noisy counts as 64-bit little-endian bytes; none are no bytes."""
+    return b"" if counts is None else np.ascontiguousarray(counts, dtype="<i8").tobytes()
+
+
+def read_counts(data: bytes, queries: int) -> np.ndarray:
+    """The noisy counts (Q, K) int64 of this many queries, with as many classes as there are bytes for."""
+    if not data or len(data) % (8 * queries):
+        raise BadInput(f"{len(data)} bytes for the counts of {queries} queries, 64 bits each")
+    return np.frombuffer(data, "<i8").reshape(queries, -1).astype(np.int64)
+
+
 def write_student(student: np.ndarray | None) -> bytes:
     """Probabilities as float64 little-endian bytes; none are no bytes."""
     return b"" if student is None else np.ascontiguousarray(student, dtype="<f8").tobytes()

@@ -6,8 +6,9 @@ him stand the hash chain and the mark. Checking the books therefore also checks 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, inspect, text
+from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, Text, inspect, text
 from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.schema import CreateColumn
 
 _BIG = BigInteger().with_variant(sqlite_dialect.INTEGER(), "sqlite")
 
@@ -42,6 +43,8 @@ answers = Table(
     Column("position", _BIG, primary_key=True, autoincrement=False),
     Column("key", Text, unique=True, nullable=False),
     Column("label", _BIG, nullable=False),
+    # Noisy counts as 64-bit little-endian whole numbers; null where a label is all that was released.
+    Column("histogram", LargeBinary),
 )
 
 _TABLES = {"ledger_identity": "one", "ledger_entries": "seq", "ledger_answers": "position"}
@@ -100,6 +103,17 @@ def create(connection: Connection, ledger: str) -> None:
 def exists(connection: Connection) -> bool:
     """Whether any of the ledger's tables is there."""
     return bool(set(inspect(connection).get_table_names()) & set(_TABLES))
+
+
+def lacks_histograms(connection: Connection) -> bool:
+    """Whether the answers' table is of the time when answers were labels alone."""
+    return answers.c.histogram.name not in {column["name"] for column in inspect(connection).get_columns(answers.name)}
+
+
+def add_histograms(connection: Connection) -> None:
+    """Give an older answers' table its newest column, empty for every answer there is: those are labels, and stay so."""
+    column = CreateColumn(answers.c.histogram).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {answers.name} ADD COLUMN {column}")
 
 
 def problems(connection: Connection) -> list[str]:

@@ -1,9 +1,10 @@
-"""What adds noise to vote histograms: LNMax, GNMax, ConfidentGNMax, InteractiveGNMax.
+"""What adds noise to vote histograms: LNMax, GNMax, ConfidentGNMax, InteractiveGNMax, and what releases them whole.
 
 A mechanism works in two steps, so that the ledger can charge before each of them draws anything:
 
 1. `check`: for every query *asked*, may it be answered? Costs `check_event()` a query (None: there is no check).
 2. `answer`: for every query that passed, the index of the largest noisy count. Costs `answer_event()` a query.
+   Where `releases_histograms` is true, `noisy_histograms` itself is released for that price, and the label with it.
 
 Neighbours differ in one record, hence in one teacher's vote: two counts move by one. The histogram then has L1
 sensitivity 2 and squared L2 sensitivity 2, its largest count has sensitivity 1.
@@ -16,7 +17,9 @@ label of a query without an answer.
 >>> mechanism.check_event().nano_rho(), mechanism.answer_event().nano_rho()
 (22223, 625000)
 
-Papernot et al. 2017 (arXiv 1610.05755) for LNMax; Papernot et al. 2018 (arXiv 1802.08908) for the others.
+Papernot et al. 2017 (arXiv 1610.05755) for LNMax; Papernot et al. 2018 (arXiv 1802.08908) for the others that answer with
+labels. GaussianHistogram is the Gaussian mechanism of Dwork & Roth 2014 (Appendix A) on the counts. GNMax is what it releases,
+post-processed: without looking at the votes, both cost the same. The data-dependent bounds in `rdp` hold for labels only.
 """
 
 from __future__ import annotations
@@ -54,16 +57,17 @@ class Decision(IntEnum):
 
 @runtime_checkable
 class Mechanism(Protocol):
-    """A way to release labels from vote histograms."""
+    """A way to release labels, or noisy counts, from vote histograms."""
 
     name: ClassVar[str]
     needs_student: ClassVar[bool]
+    releases_histograms: ClassVar[bool]
 
     def check_event(self) -> Event | None:
         """What each asked query costs; None where there is no check."""
 
     def answer_event(self) -> Event:
-        """What each answered query costs on top."""
+        """What each answered query costs on top: for its label, or for all its noisy counts."""
 
     def check(
         self, histograms: np.ndarray, noise: Noise, *, teachers: int, student: np.ndarray | None = None
@@ -73,6 +77,9 @@ class Mechanism(Protocol):
     def answer(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
         """A noisy label (int64) for each of Q histograms of shape (Q, K)."""
 
+    def noisy_histograms(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
+        """Noisy counts (Q, K) int64; they leave the aggregator only where `releases_histograms` is true."""
+
     def to_json(self) -> dict[str, Any]:
         """Name and settings."""
 
@@ -80,8 +87,9 @@ class Mechanism(Protocol):
         """SHA-256 of the canonical JSON: equal settings, equal fingerprint."""
 
 
-def _noisy_argmax(histograms: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    return np.argmax(histograms + noise, axis=1).astype(np.int64)
+def plurality(counts: np.ndarray) -> np.ndarray:
+    """The index (Q,) int64 of the largest of the counts (Q, K), ties to the lowest."""
+    return np.argmax(counts, axis=1).astype(np.int64)
 
 
 def _histograms(histograms: np.ndarray, teachers: int | None = None) -> np.ndarray:
@@ -101,10 +109,20 @@ def _histograms(histograms: np.ndarray, teachers: int | None = None) -> np.ndarr
     return counts
 
 
-class _Settings:
-    """JSON form and fingerprint of the frozen dataclasses below."""
+class _Mechanism:
+    """What the frozen dataclasses below share: labels out of noisy counts, JSON form, fingerprint."""
 
     name: ClassVar[str]
+    needs_student: ClassVar[bool] = False
+    releases_histograms: ClassVar[bool] = False
+
+    def noisy_histograms(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
+        """Noisy counts (Q, K) int64."""
+        raise NotImplementedError
+
+    def answer(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
+        """Noisy argmax, ties to the lowest index."""
+        return plurality(self.noisy_histograms(histograms, noise))
 
     def to_json(self) -> dict[str, Any]:
         """Name and settings, every number as a float so that 40 and 40.0 are the same mechanism."""
@@ -116,10 +134,8 @@ class _Settings:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-class _NoCheck(_Settings):
+class _NoCheck(_Mechanism):
     """Mechanisms that answer everything they are asked."""
-
-    needs_student: ClassVar[bool] = False
 
     def check_event(self) -> Event | None:
         """None: nothing is drawn, nothing is charged."""
@@ -148,14 +164,29 @@ class LNMax(_NoCheck):
         """Pure DP: L1 sensitivity 2 over the scale."""
         return PureDpEvent(HISTOGRAM_L1_SENSITIVITY / float(self.scale))
 
-    def answer(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
-        """Noisy argmax, ties to the lowest index."""
+    def noisy_histograms(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
+        """Counts with Laplace noise."""
         counts = _histograms(histograms)
-        return _noisy_argmax(counts, noise.laplace(self.scale, counts.shape))
+        return counts + noise.laplace(self.scale, counts.shape)
+
+
+class _Gaussian(_NoCheck):
+    """Gaussian noise of standard deviation sigma on every count; rho = 1/sigma^2."""
+
+    sigma: float
+
+    def answer_event(self) -> Event:
+        """Gaussian with squared L2 sensitivity 2."""
+        return GaussianEvent(float(self.sigma), HISTOGRAM_SQUARED_L2_SENSITIVITY)
+
+    def noisy_histograms(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
+        """Counts with Gaussian noise."""
+        counts = _histograms(histograms)
+        return counts + noise.gaussian(self.sigma, counts.shape)
 
 
 @dataclass(frozen=True)
-class GNMax(_NoCheck):
+class GNMax(_Gaussian):
     """Report the class with the largest count plus Gaussian noise of standard deviation sigma; rho = 1/sigma^2."""
 
     sigma: float
@@ -165,18 +196,23 @@ class GNMax(_NoCheck):
     def __post_init__(self) -> None:
         positive(sigma=self.sigma)
 
-    def answer_event(self) -> Event:
-        """Gaussian with squared L2 sensitivity 2."""
-        return GaussianEvent(float(self.sigma), HISTOGRAM_SQUARED_L2_SENSITIVITY)
 
-    def answer(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
-        """Noisy argmax, ties to the lowest index."""
-        counts = _histograms(histograms)
-        return _noisy_argmax(counts, noise.gaussian(self.sigma, counts.shape))
+# Not a GNMax, though it costs the same: the data-dependent bound of GNMax holds for a label and not for the counts.
+@dataclass(frozen=True)
+class GaussianHistogram(_Gaussian):
+    """Report all counts plus Gaussian noise of standard deviation sigma, n + N(0, sigma^2 I); rho = 1/sigma^2."""
+
+    sigma: float
+
+    name: ClassVar[str] = "histogram"
+    releases_histograms: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        positive(sigma=self.sigma)
 
 
-class _Thresholded(_Settings):
-    """The two-step Gaussian mechanisms: a noisy threshold on agreement, then GNMax."""
+class _Thresholded(_Mechanism):
+    """The two-step Gaussian mechanisms: a noisy threshold on agreement, then GNMax or all noisy counts."""
 
     threshold: float
     sigma1: float
@@ -190,25 +226,17 @@ class _Thresholded(_Settings):
         """Gaussian with squared L2 sensitivity 2, for the answered ones."""
         return GaussianEvent(float(self.sigma2), HISTOGRAM_SQUARED_L2_SENSITIVITY)
 
-    def answer(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
-        """GNMax with sigma2, ties to the lowest index."""
-        return GNMax(self.sigma2).answer(histograms, noise)
+    def noisy_histograms(self, histograms: np.ndarray, noise: Noise) -> np.ndarray:
+        """Counts with Gaussian noise of standard deviation sigma2."""
+        return GNMax(self.sigma2).noisy_histograms(histograms, noise)
 
     def _passes(self, agreement: np.ndarray, noise: Noise) -> np.ndarray:
         # Whole numbers on both sides: the noisy agreement is an integer, so it reaches T exactly if it reaches ceil(T).
         return agreement + noise.gaussian(self.sigma1, agreement.shape) >= math.ceil(self.threshold)
 
 
-@dataclass(frozen=True)
-class ConfidentGNMax(_Thresholded):
-    """Answer by GNMax(sigma2) only if the largest count plus N(0, sigma1^2) reaches the threshold."""
-
-    threshold: float
-    sigma1: float
-    sigma2: float
-
-    name: ClassVar[str] = "confident_gnmax"
-    needs_student: ClassVar[bool] = False
+class _Confident(_Thresholded):
+    """Answer only if the largest count plus N(0, sigma1^2) reaches the threshold."""
 
     def __post_init__(self) -> None:
         non_negative(threshold=self.threshold)
@@ -221,6 +249,29 @@ class ConfidentGNMax(_Thresholded):
         counts = _histograms(histograms, teachers)
         passes = self._passes(counts.max(axis=1), noise)
         return np.where(passes, Decision.ANSWER, Decision.ABSTAIN).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class ConfidentGNMax(_Confident):
+    """Answer by GNMax(sigma2) only if the largest count plus N(0, sigma1^2) reaches the threshold."""
+
+    threshold: float
+    sigma1: float
+    sigma2: float
+
+    name: ClassVar[str] = "confident_gnmax"
+
+
+@dataclass(frozen=True)
+class ConfidentHistogram(_Confident):
+    """Release all counts plus N(0, sigma2^2 I) only if the largest count plus N(0, sigma1^2) reaches the threshold."""
+
+    threshold: float
+    sigma1: float
+    sigma2: float
+
+    name: ClassVar[str] = "confident_histogram"
+    releases_histograms: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -275,8 +326,16 @@ def _student(student: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
     return probabilities
 
 
-MECHANISMS: dict[str, type[LNMax] | type[GNMax] | type[ConfidentGNMax] | type[InteractiveGNMax]] = {
-    kind.name: kind for kind in (LNMax, GNMax, ConfidentGNMax, InteractiveGNMax)
+_Kind = (
+    type[LNMax]
+    | type[GNMax]
+    | type[ConfidentGNMax]
+    | type[InteractiveGNMax]
+    | type[GaussianHistogram]
+    | type[ConfidentHistogram]
+)
+MECHANISMS: dict[str, _Kind] = {
+    kind.name: kind for kind in (LNMax, GNMax, ConfidentGNMax, InteractiveGNMax, GaussianHistogram, ConfidentHistogram)
 }
 
 

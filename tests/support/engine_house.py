@@ -177,8 +177,8 @@ def live(folder: Path, questions: Sequence[Question], *, kill_at: str = "", char
             os.kill(os.getpid(), signal.SIGKILL)
 
     class Answers(AnswerStore):
-        def put(self, labels: Any) -> None:
-            super().put(labels)
+        def put(self, *answers: Any) -> None:
+            super().put(*answers)
             on_step("put")
 
     house = House(folder)
