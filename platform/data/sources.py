@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,21 @@ def load(name: str, *, root: str | Path | None = None, download: bool = False) -
     if name in IDX_SETS:
         return _pate_split(name, root, download)
     raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(['digits', *IDX_SETS])}")
+
+
+def whole_test_set(source: Source) -> Source:
+    """Return the same data set, scored on all public images: pool and score set together.
+
+    The pool stays what it is, so a method that asks about it is scored on images that it has seen (without their labels).
+    """
+    images = np.concatenate([source.pool.images, source.score.images])
+    labels = np.concatenate([source.pool.labels, source.score.labels])
+    score = ImageData(images, labels, source.score.classes, source.score.name)
+    protocol = (
+        f"All {len(score):,} public images are the score set. The public pool is the first {len(source.pool):,} of them, without "
+        "labels: a method that asks about the pool is scored on images it has seen; one that makes its own has seen none."
+    )
+    return replace(source, score=score, protocol=protocol)
 
 
 def _digits() -> Source:

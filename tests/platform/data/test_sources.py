@@ -68,6 +68,19 @@ def test_digits_have_three_disjoint_parts_with_all_classes() -> None:
     assert source.private.content_hash() == again.private.content_hash()
 
 
+def test_the_whole_test_set_is_scored_and_the_pool_stays(folder: Path) -> None:
+    split = sources.load("fashion_mnist", root=folder)
+    before = split.score.content_hash()
+    whole = sources.whole_test_set(split)
+    assert np.array_equal(whole.score.images[:, 0], read_idx(folder / "t10k-images-idx3-ubyte.gz"))
+    assert np.array_equal(whole.score.labels, read_idx(folder / "t10k-labels-idx1-ubyte.gz"))
+    assert (whole.score.classes, whole.score.name) == (10, "fashion_mnist")
+    assert whole.pool is split.pool and whole.private is split.private
+    assert "All 9,040 public images are the score set" in whole.protocol and "first 9,000 of them" in whole.protocol
+    # The split that it was made from is as it was.
+    assert len(split.score) == 40 and split.score.content_hash() == before and "disjoint" in split.protocol
+
+
 def test_images_and_labels_must_fit() -> None:
     images = np.zeros((3, 1, 2, 2), np.uint8)
     for bad in (
