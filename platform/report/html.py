@@ -5,6 +5,7 @@ write_report(report, run.folder)     # report.json and report.html
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from .report import STANDINGS, Report, delta_text, epsilon_text, percent
 HTML_FILE = "report.html"
 
 
-def render_report(report: Report) -> str:
-    """The whole page."""
+def render_report(report: Report, folder: Path | None = None) -> str:
+    """The whole page. `folder` is where its pictures lie; without it they are left out."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -35,14 +36,20 @@ def render_report(report: Report) -> str:
         diagnostic=STANDINGS["diagnostic"],
         plots=plots,
         config=list(_flat(report.config)),
+        pictures=[(_embedded(folder / p.path), p.caption) for p in report.pictures] if folder else [],
     )
 
 
 def write_report(report: Report, folder: Path) -> Path:
     """Write `report.json` and `report.html` into a run's folder; gives the page's path."""
     report.write(folder)
-    write_text(folder / HTML_FILE, render_report(report))
+    write_text(folder / HTML_FILE, render_report(report, folder))
     return folder / HTML_FILE
+
+
+def _embedded(path: Path) -> str:
+    """A PNG file as a data address, so that the page needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -93,6 +93,14 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A PNG file in the run's folder, and what it shows."""
+
+    path: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that is told about one run.
 
@@ -109,6 +117,7 @@ class Report:
     seed: int
     spending: Spending | None = None
     agreement: Agreement | None = None
+    pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     this_start: tuple[str, ...] = ()
     ledger: tuple[int, str] | None = None
@@ -143,6 +152,7 @@ class Report:
                 "edges": list(self.agreement.edges),
                 "counts": list(self.agreement.counts),
             },
+            "pictures": [{"path": picture.path, "caption": picture.caption} for picture in self.pictures],
             "notes": list(self.notes),
             "this_start": list(self.this_start),
             "ledger": self.ledger and list(self.ledger),
@@ -165,6 +175,7 @@ class Report:
                 seed=data["seed"],
                 spending=spending and Spending(tuple(spending["epsilon"]), spending["answered"], spending["cap"]),
                 agreement=agreement and Agreement(tuple(agreement["edges"]), tuple(agreement["counts"])),
+                pictures=tuple(Picture(**picture) for picture in data.get("pictures", ())),
                 notes=tuple(data["notes"]),
                 this_start=tuple(data["this_start"]),
                 ledger=ledger and (int(ledger[0]), str(ledger[1])),
