@@ -17,6 +17,7 @@ from .platform.errors import BadInput, InternalBug, StillhouseError
 
 COMMANDS = {
     "run": "run a method: stillhouse run method=pate data=digits",
+    "compare": "run the arms of a study with the same seeds: stillhouse compare digits_pate",
     "serve": "run the privacy aggregator of one data set",
     "silo": "join an aggregator as a data owner: train on a folder, send votes",
     "ask": "ask an aggregator for labels of public images",

@@ -68,7 +68,7 @@ def diagnose(
             raise BadInput("there are no silos to look at", mend="remove the run folder and start again")
         votes = simulated.fleet.vote(data.score.images)
         counts = histograms(votes, data.classes)
-        asked = histograms(simulated.fleet.vote(data.pool[labels["indices"]]), data.classes)
+        asked = histograms(simulated.fleet.vote(_asked(data, labels)), data.classes)
         answered = np.array([status == "answered" for status in labels["statuses"]])
         figures = Diagnostics(
             mean_teacher=float((votes == data.score.labels).mean()),
@@ -80,6 +80,11 @@ def diagnose(
         return asdict(figures)
 
     return Diagnostics(**run.stage(STAGE, compute, _inputs(method, data)))
+
+
+def _asked(data: TransferData, labels: Mapping[str, Any]) -> np.ndarray:
+    """The images whose labels were bought: kept with the labels where they were made, else by their number in the pool."""
+    return labels["images"] if "images" in labels else data.pool[labels["indices"]]
 
 
 def histograms(votes: np.ndarray, classes: int) -> np.ndarray:

@@ -8,29 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..methods.transfer import LABELS, TransferData
 from ..platform.aggregator.client import Endpoint
-from ..platform.data.sources import Source, load
+from ..platform.data.images import ImageData
+from ..platform.data.partition import Manifest
+from ..platform.data.sources import Source, load, whole_test_set
 from ..platform.errors import BadInput
 from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Budget
-from ..platform.privacy.budget import BudgetKind
-from ..platform.privacy.statement import REPLACE_ONE
 from ..platform.report.html import write_report
 from ..platform.report.report import Report
 from ..platform.training.outcome import Outcome
 from ..platform.training.progress import Silent
 from ..platform.training.run import LocalRun
 from ..platform.training.stages import MISSING
+from . import budget
 from . import train as ray_train
 from .commands.endpoint import read_token
 from .config.compose import Resolved
+from .curation import LedgerCurator
 from .diagnostics import Diagnostics, diagnose
 from .federation import RemoteEnsemble, Simulation, naming_key, partition, simulation
 from .record import add_to_record, write_record
 from .reporting import report_of
 from .session import ray_session
 
+SCORES = ("protocol", "test")
 NEVER_ASKED = "this ensemble is only for answers that are found in the run folder"
 
 
@@ -52,12 +57,16 @@ class _Unneeded:
 
 def run(resolved: Resolved) -> Finished:
     """Run the configured method; stages that an earlier start finished are found, not repeated."""
-    config, privacy = resolved.config, resolved.config.privacy
+    config = resolved.config
     source = load(config.data.name, root=config.data.root, download=config.data.download)
+    if config.data.score not in SCORES:
+        raise BadInput(f"data.score is {config.data.score!r}", mend=f"use one of {', '.join(SCORES)}")
+    if config.data.score == "test":
+        source = whole_test_set(source)
     folder = resolved.folder
     local = LocalRun(folder, seed=config.seed)
     write_record(folder, resolved)
-    ledger_url = privacy.ledger or f"sqlite:///{Path(config.root).resolve() / 'ledger.db'}"
+    ledger_url = budget.ledger_url(resolved)
     before = _spent(ledger_url, resolved)
     with _ensemble(resolved, source, local, ledger_url) as (data, simulated):
         outcome = ray_train.fit(
@@ -116,7 +125,7 @@ def _this_start(local: LocalRun, outcome: Outcome, before: _Spent, after: _Spent
         lines.append(f"found from an earlier start, not run again: {', '.join(dict.fromkeys(local.reused))}")
     if after.budget is None:
         return (*lines, "the ledger is kept by the aggregator")
-    stands = f"{after.epsilon:.4g} of {_terms(after.budget)}"
+    stands = f"{after.epsilon:.4g} of {budget.in_words(after.budget)}"
     if after.epsilon == before.epsilon:
         lines.append(f"this start spent nothing; the data set stands at epsilon {stands}")
     else:
@@ -131,10 +140,11 @@ def _ensemble(
     """Yield what the method works on: simulated silos, a running aggregator elsewhere, or answers that are known."""
     config, silos = resolved.config, resolved.config.silos
 
-    def data(ensemble: Any, identity: str) -> TransferData:
+    def data(ensemble: Any, identity: str, curator: LedgerCurator | None = None) -> TransferData:
         return TransferData(
             pool=source.pool.images, score=source.score, ensemble=ensemble, ensemble_id=identity,
             mechanism=resolved.mechanism, delta=config.privacy.target_delta, protocol=source.protocol,
+            epsilon=config.privacy.target_epsilon, curator=curator,
         )  # fmt: skip
 
     if silos.address:
@@ -144,52 +154,43 @@ def _ensemble(
         yield data(RemoteEnsemble(endpoint, name, silos.deadline_seconds + 60), name), None
         return
     key = naming_key(Path(config.root))
-    roster = partition(source.private, silos, resolved.teacher, seed=config.seed, folder=local.folder, key=key)
-    known = data(_Unneeded(), roster.ensemble)
+    curated, taught = _records(resolved, source.private)
+    curator = LedgerCurator(curated, config.data.name, ledger_url, _path(config.privacy.high_water))
+    roster = partition(taught, silos, resolved.teacher, seed=config.seed, folder=local.folder, key=key)
+    known = data(_Unneeded(), roster.ensemble, curator)
+    if not getattr(resolved.method, "asks", True):
+        budget.grant(resolved, ledger_url, local.say)
+        yield known, None
+        return
     if local.find_stage(LABELS, resolved.method.question(known)) is not MISSING and (
         not config.diagnostics or Diagnostics.kept(resolved.method, known, local)
     ):
         yield known, None
         return
-    _grant(resolved, ledger_url, local)
+    budget.grant(resolved, ledger_url, local.say)
     cluster = config.cluster
     kept = ray_train.room(cluster.workers, cpus_per_worker=cluster.cpus_per_worker, use_gpu=cluster.use_gpu)
     with ray_session(address=cluster.address, num_cpus=cluster.num_cpus), simulation(
         roster, resolved.teacher, silos, local, dataset=config.data.name, classes=source.private.classes,
         ledger_url=ledger_url, high_water=config.privacy.high_water, kept=kept,
     ) as running:  # fmt: skip
-        yield data(running.ensemble, roster.ensemble), running
+        yield data(running.ensemble, roster.ensemble, curator), running
 
 
-def _grant(resolved: Resolved, ledger_url: str, local: LocalRun) -> None:
-    """Grant the configured budget if the data set has none: in a simulation the officer is simulated too."""
-    privacy, dataset = resolved.config.privacy, resolved.config.data.name
-    Path(resolved.config.root).mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(ledger_url, high_water=_path(privacy.high_water))
-    try:
-        if dataset in ledger.datasets():
-            budget = ledger.budget(dataset)
-            local.say(f"budget of '{dataset}': epsilon {budget.spent_epsilon:.3g} of {_terms(budget)} spent")
-            if (budget.epsilon, budget.delta) != (privacy.target_epsilon, privacy.target_delta):
-                local.say(
-                    "that grant stands, whatever privacy.target_epsilon says: `stillhouse ledger grant` changes it"
-                )
-            return
-        granted = ledger.grant(
-            dataset,
-            epsilon=privacy.target_epsilon,
-            delta=privacy.target_delta,
-            kind=BudgetKind(privacy.kind),
-            neighbouring=REPLACE_ONE,
-            by="simulation",
-        )
-        local.say(f"budget of '{dataset}': epsilon {_terms(granted)} granted (simulated officer)")
-    finally:
-        ledger.close()
+def _records(resolved: Resolved, private: ImageData) -> tuple[ImageData, ImageData]:
+    """Return the curator's records and the teachers': the same, unless the method keeps a share from the teachers.
 
-
-def _terms(budget: Budget) -> str:
-    return f"{budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})"
+    Which share a record falls into depends on its number only, so no record moves another.
+    """
+    share = getattr(resolved.method, "record_split", None)
+    if share is None:
+        return private, private
+    parts = 1000
+    assigned = Manifest.make(
+        len(private), parts, key=f"stillhouse-split-{private.name}-{resolved.config.seed}"
+    ).assignment
+    held = np.asarray(assigned) < round(share * parts)
+    return private.take(np.flatnonzero(held)), private.take(np.flatnonzero(~held))
 
 
 def _diagnostics(
@@ -200,7 +201,7 @@ def _diagnostics(
     simulated: Simulation | None,
     labels: Mapping[str, Any],
 ) -> Diagnostics | None:
-    if not resolved.config.diagnostics or resolved.config.silos.address:
+    if not resolved.config.diagnostics or resolved.config.silos.address or not getattr(resolved.method, "asks", True):
         return None
     return diagnose(resolved.method, data, source.private, local, simulated, labels)
 

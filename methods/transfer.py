@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..platform.data.images import ImageData
+from ..platform.privacy.budget import BudgetKind
 from ..platform.privacy.mechanisms import Mechanism
+from .private import Curator
 
 # The stage in which a method of knowledge transfer keeps the labels it bought.
 LABELS = "labels"
+# What that stage holds where nothing was asked.
+NOTHING_BOUGHT: Mapping[str, Any] = {
+    "labels": np.zeros((0,), np.int64),
+    "statuses": [],
+    "ledger_epsilon": 0.0,
+    "from_store": 0,
+}
 
 
 class Answered(Protocol):
@@ -30,6 +40,10 @@ class Answered(Protocol):
         """(Q,) true where the answer had been paid for before."""
 
     @property
+    def histograms(self) -> np.ndarray | None:
+        """Noisy counts (Q, K) int64, zeros where there is no answer; None for mechanisms that release labels."""
+
+    @property
     def cost_nano_rho(self) -> int:
         """What was charged for these questions now."""
 
@@ -46,10 +60,20 @@ class Ensemble(Protocol):
 
 
 @dataclass(frozen=True)
+class BudgetTerms:
+    """The kind of budget that a method's accounting needs, its Renyi orders (kind rdp) and its neighbouring relation."""
+
+    kind: BudgetKind
+    orders: tuple[float, ...]
+    neighbouring: str
+
+
+@dataclass(frozen=True)
 class TransferData:
     """A public unlabelled pool, an ensemble to ask, and a labelled set that is only scored on.
 
-    The pool comes without its labels, so that no method can look at them.
+    The pool comes without its labels, so that no method can look at them. `epsilon` and `delta` are what the whole run may cost;
+    `curator` owns all private records, for methods that do more with them than ask (None where the silos are elsewhere).
     """
 
     pool: np.ndarray
@@ -59,6 +83,8 @@ class TransferData:
     mechanism: Mechanism
     delta: float
     protocol: str
+    epsilon: float = float("inf")
+    curator: Curator | None = None
 
     @property
     def classes(self) -> int:

@@ -27,6 +27,7 @@ from . import choices
 from .schema import RunConfig
 
 CONFIG_DIR = Path(__file__).parents[2] / "configs"
+STUDY_DIR = CONFIG_DIR / "compare"  # files of `stillhouse compare`, which no run can choose
 CHOSEN_SECTIONS = {
     ("method",): ("_target_", choices.method_class),
     ("privacy", "mechanism"): ("name", choices.mechanism_class),
@@ -63,7 +64,7 @@ def groups() -> dict[str, list[str]]:
     return {
         folder.name: sorted(f.stem for f in folder.glob("*.yaml"))
         for folder in sorted(CONFIG_DIR.iterdir())
-        if folder.is_dir() and any(folder.glob("*.yaml"))
+        if folder != STUDY_DIR and folder.is_dir() and any(folder.glob("*.yaml"))
     }
 
 
@@ -148,9 +149,18 @@ def _fill(
     schema_of: Any, leaves: Iterator[tuple[tuple[str, ...], Any]], where: str = ""
 ) -> tuple[DictConfig, list[str]]:
     schema = OmegaConf.structured(schema_of)
-    OmegaConf.set_readonly(schema, False)
+    _thaw(schema)
     OmegaConf.set_struct(schema, True)
     return schema, [p for path, value in leaves if (p := _set(schema, path, value, where))]
+
+
+def _thaw(node: DictConfig) -> None:
+    """A frozen dataclass makes a read-only node, at every depth."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            _thaw(child)
 
 
 def _check_tree(plain: dict[str, Any]) -> tuple[RunConfig, list[str]]:
@@ -216,4 +226,5 @@ def _container(config: DictConfig) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    """Lists and dicts; a nested dataclass becomes itself, so that it checks its own values."""
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value

@@ -15,6 +15,7 @@ class Suggested:
 
     teachers: int = 40
     queries: int = 300
+    batch_size: int = 256  # of DP-SGD
     threshold: float = 20.0
     sigma1: float = 8.0
     sigma2: float = 5.0
@@ -29,6 +30,7 @@ class Data:
     name: str = "digits"
     root: str | None = None
     download: bool = False
+    score: str = "protocol"  # "test": the whole test set, for methods that need no public pool
     suggested: Suggested = field(default_factory=Suggested)
 
 
@@ -39,7 +41,8 @@ class Privacy:
     mechanism: dict[str, Any] = field(default_factory=dict)
     target_epsilon: float = 10.0
     target_delta: float = 1e-5
-    kind: str = "gaussian"
+    kind: str | None = None  # None: what the method's accounting needs (gaussian for plain votes)
+    orders: list[float] = field(default_factory=list)  # of kind rdp, where the method does not say
     ledger: str | None = None  # a database URL; None: sqlite in the run root
     high_water: str | None = None  # None: beside the ledger
 
