@@ -17,14 +17,12 @@ from ...platform.privacy.validate import positive, positive_int
 from ...platform.training.dpsgd import DpSgd, dp_sgd
 from ...platform.training.loop import train
 from ...platform.training.run import Run
-from .classifiers import Classifier, CnnClassifier, LinearOnSphere, ScatterClassifier, public_projection
+from .classifiers import RATE_ON_SPHERE, Classifier, CnnClassifier, LinearOnSphere, ScatterClassifier, public_projection
 
 KINDS = ("scatter_linear", "cnn")
 NON_PRIVATE = (
     "the baseline classifier was trained on all private records without noise, and the generator learnt from it"
 )
-# A linear model on unit vectors needs weights of the order 10, a network does not.
-RATE_ON_SPHERE = 30.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Baseline:
     """
 
     kind: str = "scatter_linear"
-    components: int = 512
+    components: int = 1024
     width: int = 16
     hidden: int = 32
     dpsgd: DpSgd = field(default_factory=lambda: DpSgd(batch_size=4096, learning_rate=120.0, physical_batch=256))

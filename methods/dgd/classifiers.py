@@ -25,9 +25,12 @@ from ...platform.nn.projection import ScatteringProjection
 # A public constant: the projection is part of the model's definition, the same whatever the run's seed.
 PUBLIC_SEED = 0
 PUBLIC_IMAGES = 12_000
+PUBLIC_KIND = "objects"
 WHITENING = 0.5
 BIAS_INPUT = 0.3
-REMEMBERED_SETS = 4
+REMEMBERED_SETS = 12
+# A linear model on unit vectors needs weights of the order 10, a network does not.
+RATE_ON_SPHERE = 30.0
 
 
 class Classifier(nn.Module):
@@ -164,7 +167,7 @@ def public_projection(shape: tuple[int, int, int], components: int) -> Scatterin
         torch.manual_seed(PUBLIC_SEED)
         projection = ScatteringProjection(shape, components=components, whitening=WHITENING, unit=True)
         count = min(PUBLIC_IMAGES, max(1000, 24 * projection.components))
-        projection.fit(procedural_images(count, shape, kind="mixed", seed=PUBLIC_SEED))
+        projection.fit(procedural_images(count, shape, kind=PUBLIC_KIND, seed=PUBLIC_SEED))
     return projection.eval()
 
 

@@ -9,7 +9,7 @@ records. So the labels' epsilon is the student's only where the generator's stre
 | dpsgd_baseline | a classifier trained by DP-SGD, charged | DP-SGD and labels together |
 | bootstrap_student | a student taught by votes on procedural images | both rounds of votes together |
 | public_inputs | none: procedural images | the labels' |
-| split_records | a classifier trained without noise on records kept from the teachers | the labels', for the others; infinite for these |
+| split_records | one trained without noise on records kept from the teachers | the labels', for the others; infinite for these |
 """
 
 from __future__ import annotations

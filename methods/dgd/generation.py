@@ -11,7 +11,9 @@ The first three are DAFL's. The others are ours: an image prior, and what a *pri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -113,8 +115,10 @@ class _Losses:
     """The weighted losses of one training, with the running mean of the moments between steps."""
 
     def __init__(
-        self, settings: Generation, discriminator: Discriminator, moments: Tensor | None, student: nn.Module | None
-    ) -> None:
+        self, settings: Generation, discriminator: Discriminator, moments: Tensor | None, student: nn.Module | None,
+        seed_of: Callable[[int], int],
+    ) -> None:  # fmt: skip
+        self._seed_of = seed_of
         self._settings, self._discriminator, self._student = settings, discriminator, student
         self._target, self._running = moments, None if moments is None else torch.zeros_like(moments)
         self._seen = 0
@@ -128,7 +132,9 @@ class _Losses:
         self._running, self._seen = state["running"], state["seen"]
 
     def __call__(self, generator: nn.Module, batch: tuple[Tensor]) -> dict[str, Tensor]:
-        settings, images = self._settings, generator(batch[0])
+        settings, rows = self._settings, batch[0]
+        draw = torch.Generator().manual_seed(self._seed_of(int(rows[0])))
+        images = generator(torch.randn(len(rows), settings.latent, generator=draw).to(rows.device))
         found = self._discriminator.features(images)
         logits = self._discriminator.classify(found)
         terms = {"one_hot": one_hot(logits), "information_entropy": information_entropy(logits)}
@@ -169,14 +175,11 @@ def train_generator(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
     )
-    latents = torch.randn(
-        settings.steps * settings.batch_size,
-        settings.latent,
-        generator=torch.Generator().manual_seed(run.seed_for(name, "latents")),
-    )
-    losses = _Losses(settings, discriminator, moments, student)
+    # Latents are drawn when they are needed; all at once they would fill a memory.
+    rows = torch.arange(settings.steps * settings.batch_size, dtype=torch.int32)
+    losses = _Losses(settings, discriminator, moments, student, partial(run.seed_for, name, "latents"))
     train(
-        run, generator, losses, run.loader((latents,), settings.batch_size), optimizer, epochs=1, name=name,
+        run, generator, losses, run.loader((rows,), settings.batch_size, shuffle=False), optimizer, epochs=1, name=name,
         scheduler=schedule, scheduler_every="step", clip_norm=10.0, extras={"moments": losses},
         inputs={"generation": asdict(settings), **inputs},
     )  # fmt: skip

@@ -225,7 +225,7 @@ class Dgd(Settings):
         labels = torch.from_numpy(everything["labels"][answered])
         asked = everything["images"][answered] if answered.any() else np.zeros((0, *shape), np.uint8)
         transition, gate = None, 1.0
-        if len(labels):
+        if len(labels) and (settings.gate or settings.noise_aware):
             vectors = public_projection(shape, settings.components).project(asked)
             predicted = cross_predicted(vectors, labels, data.classes)
             if settings.gate:
@@ -255,8 +255,29 @@ class Dgd(Settings):
             "images": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
             "baseline": baseline and _hash(baseline.released()), "distil": self._distil,
         }  # fmt: skip
-        student = train_student(run, shape, data.classes, lessons, settings, name=f"student-{number}", inputs=inputs)
+        student = train_student(
+            run,
+            shape,
+            data.classes,
+            lessons,
+            settings,
+            start=self._start(baseline),
+            name=f"student-{number}",
+            inputs=inputs,
+        )
         return student, gate
+
+    def _start(self, baseline: Classifier | None) -> dict[str, Tensor] | None:
+        """Where the student begins: as the baseline classifier that it is distilled from, if it is of its kind and size."""
+        if baseline is None or not self._distil:
+            return None
+        ours, theirs = self.student, self.baseline
+        alike = ours.kind == theirs.kind and (
+            ours.components == theirs.components
+            if ours.kind == "scatter_linear"
+            else (ours.width, ours.hidden) == (theirs.width, theirs.hidden)
+        )
+        return baseline.released() if alike else None
 
     def _vae(self, number: int, images: np.ndarray, run: Run) -> Vae:
         content = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()

@@ -21,12 +21,21 @@ from ...platform.privacy.validate import non_negative, positive, positive_int
 from ...platform.training.loop import train
 from ...platform.training.run import Run
 from .answers import forward_corrected, soft_cross_entropy
-from .classifiers import Classifier, CnnClassifier, MlpOnSphere, ScatterClassifier, public_projection
+from .classifiers import (
+    Classifier,
+    CnnClassifier,
+    LinearOnSphere,
+    MlpOnSphere,
+    ScatterClassifier,
+    public_projection,
+)
 from .regulariser import Regulariser
 from .vae import Vae
 
-KINDS = ("scatter_mlp", "cnn")
+KINDS = ("scatter_linear", "scatter_mlp", "cnn")
 BASE_POINTS = ("recon", "sample")
+# A copy of the baseline classifier knows nearly all; with a fresh model's steps it forgets some of it.
+RATE_AS_COPY = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,9 @@ class StudentSettings:
     """The student's network and training.
 
     Args:
-        kind: scatter_mlp or cnn.
-        components, hidden, dropout: of scatter_mlp; width, hidden: of cnn.
+        kind: scatter_linear, scatter_mlp or cnn. A student of the baseline classifier's own kind and size starts as its copy: that
+            is free, and nothing that it knows is lost on the way.
+        components: of scatter_linear and scatter_mlp; hidden, dropout: of scatter_mlp; width, hidden: of cnn.
         steps: of AdamW with a one-cycle schedule; batches of `batch_size` labelled and `unlabelled_batch` unlabelled images.
         learning_rate, weight_decay, label_smoothing: as usual.
         labels: weight of the bought labels' loss.
@@ -50,8 +60,8 @@ class StudentSettings:
             on images without class structure these terms destroy a student.
     """
 
-    kind: str = "scatter_mlp"
-    components: int = 512
+    kind: str = "scatter_linear"
+    components: int = 1024
     hidden: int = 512
     width: int = 32
     dropout: float = 0.5
@@ -93,9 +103,10 @@ class StudentSettings:
         if self.kind == "cnn":
             return CnnClassifier(shape, classes, width=self.width, hidden=self.hidden)
         projection = public_projection(shape, self.components)
-        return ScatterClassifier(
-            projection, MlpOnSphere(projection.components, classes, hidden=self.hidden, dropout=self.dropout)
-        )
+        if self.kind == "scatter_linear":
+            return ScatterClassifier(projection, LinearOnSphere(projection.components, classes))
+        head = MlpOnSphere(projection.components, classes, hidden=self.hidden, dropout=self.dropout)
+        return ScatterClassifier(projection, head)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +222,15 @@ class _Position:
 
 
 def train_student(
-    run: Run, shape: tuple[int, int, int], classes: int, lessons: Lessons, settings: StudentSettings, *, name: str, inputs: Any
+    run: Run, shape: tuple[int, int, int], classes: int, lessons: Lessons, settings: StudentSettings, *,
+    start: Mapping[str, Tensor] | None = None, name: str, inputs: Any,
 ) -> Classifier:  # fmt: skip
-    """Return a trained student, in eval mode, on the CPU."""
+    """Return a trained student, in eval mode, on the CPU. `start`: weights to begin with, of the student's own kind and size."""
     torch.manual_seed(run.seed_for(name))
-    student = settings.build(shape, classes).to(run.device)
+    student = settings.build(shape, classes)
+    if start is not None:
+        student.take_over(start)
+    student.to(run.device)
     loss = StudentLoss(student, lessons, settings, run)
     if lessons.vae is not None:
         lessons.vae.to(run.device)
@@ -224,10 +239,8 @@ def train_student(
     sizes = [max(1, len(part)) for part in (lessons.labelled, lessons.distilled, lessons.triples)]
     rows = torch.stack([torch.randint(size, (count,), generator=draw) for size in sizes], dim=1)
     loader = run.loader((rows,), settings.unlabelled_batch, shuffle=False)
-    optimizer = torch.optim.AdamW(
-        student.trained_part.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=len(loader) + 1)
+    optimizer = torch.optim.AdamW(student.trained_part.parameters(), settings.rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=len(loader) + 1)
 
     def step(model: nn.Module, batch: tuple[Tensor]) -> dict[str, Tensor]:
         return model(batch[0])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInput
+from .colour_sets import COLOUR_SETS, read_colour_set
 from .idx import read_idx
 from .images import ImageData
 from .partition import Manifest
@@ -67,8 +68,10 @@ def load(name: str, *, root: str | Path | None = None, download: bool = False) -
     if name == "digits":
         return _digits()
     if name in IDX_SETS:
-        return _pate_split(name, root, download)
-    raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(['digits', *IDX_SETS])}")
+        return _idx_set(name, root, download)
+    if name in COLOUR_SETS:
+        return _colour_set(name, root, download)
+    raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(['digits', *IDX_SETS, *COLOUR_SETS])}")
 
 
 def whole_test_set(source: Source) -> Source:
@@ -100,7 +103,7 @@ def _digits() -> Source:
     return Source(private_part, pool_part, score_part, DIGITS_PROTOCOL)
 
 
-def _pate_split(name: str, root: str | Path | None, download: bool) -> Source:
+def _idx_set(name: str, root: str | Path | None, download: bool) -> Source:
     known = IDX_SETS[name]
     folder = _find(known, root)
     if folder is None:
@@ -108,15 +111,28 @@ def _pate_split(name: str, root: str | Path | None, download: bool) -> Source:
             raise BadInput(f"the files of '{name}' are not there", why="no folder holds them", mend=known.install)
         folder = _download(known, Path(root or "data"))
     train, test = (_read(folder, part, name) for part in ("train", "t10k"))
-    if len(test) <= PATE_POOL:
-        raise BadInput(
-            f"'{name}' has {len(test)} test images",
-            why=f"the pool takes the first {PATE_POOL:,} and the score set the rest",
-            mend=known.install,
-        )
-    return Source(
-        train, test.take(np.arange(PATE_POOL)), test.take(np.arange(PATE_POOL, len(test))), protocol=PATE_PROTOCOL
+    return _pate_split(train, test, PATE_POOL, protocol=PATE_PROTOCOL, install=known.install)
+
+
+def _colour_set(name: str, root: str | Path | None, download: bool) -> Source:
+    known = COLOUR_SETS[name]
+    train, test = read_colour_set(name, known, root=root, download=download)
+    protocol = (
+        f"PATE protocol: the training set is private{known.left_out and f' ({known.left_out})'}; the public pool is the first "
+        f"{known.pool:,} test images without their labels, the score set is the last {len(test) - known.pool:,}. "
+        "Pool and score set are disjoint parts of the test set."
     )
+    return _pate_split(train, test, known.pool, protocol=protocol, install=known.install)
+
+
+def _pate_split(train: ImageData, test: ImageData, pool: int, *, protocol: str, install: str) -> Source:
+    if len(test) <= pool:
+        raise BadInput(
+            f"'{test.name}' has {len(test)} test images",
+            why=f"the pool takes the first {pool:,} and the score set the rest",
+            mend=install,
+        )
+    return Source(train, test.take(np.arange(pool)), test.take(np.arange(pool, len(test))), protocol=protocol)
 
 
 def _file(folder: Path, part: str, kind: str, axes: int) -> Path | None:

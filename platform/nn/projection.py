@@ -16,7 +16,8 @@ from torch import nn
 from .scattering import OFFSET, Scattering2D, features
 
 PROJECTED_AT_ONCE = 2000
-POWER_STEPS = 4
+POWER_STEPS = 2
+SPARE = 10
 
 
 class ScatteringProjection(nn.Module):
@@ -49,9 +50,10 @@ class ScatteringProjection(nn.Module):
         """Set the projection from public images, uint8 (n, c, h, w) with n > components; return their vectors."""
         found = features(self.scattering, images)
         mean, spread = found.mean(0), found.std(0) + 0.01 * found.std()
-        _, values, directions = torch.pca_lowrank(
-            (found - mean) / spread, q=self.components, center=False, niter=POWER_STEPS
-        )
+        # The last directions of a randomised decomposition are poor, so some more are found and left out.
+        most = min(self.components + SPARE, *found.shape)
+        _, values, directions = torch.pca_lowrank((found - mean) / spread, q=most, center=False, niter=POWER_STEPS)
+        values, directions = values[: self.components], directions[:, : self.components]
         deviations = values / len(found) ** 0.5
         # One common scale beside the whitening: components of order 1 whatever the images.
         scale = (deviations ** (1 - self._whitening)).square().mean().sqrt() * deviations**self._whitening

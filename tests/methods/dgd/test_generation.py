@@ -159,8 +159,8 @@ def test_disagreement_seeks_images_on_which_the_student_errs(tmp_path: Path) -> 
     with torch.no_grad():
         student.weight[0].zero_()  # It cannot see class 0.
     found = {}
-    for weight in (0.0, 1.0):
-        settings = replace(SMALL, disagreement=weight, steps=100)
+    for weight in (0.0, 5.0):
+        settings = replace(SMALL, disagreement=weight, steps=150)
         generator = train_generator(
             local(tmp_path / str(weight)),
             discriminator,
@@ -173,7 +173,7 @@ def test_disagreement_seeks_images_on_which_the_student_errs(tmp_path: Path) -> 
         )
         images = generator.sample(400, torch.Generator().manual_seed(0)).float() / 255
         found[weight] = float((discriminator(images).argmax(1) != student(images).argmax(1)).float().mean())
-    assert found[1.0] > found[0.0]
+    assert found[5.0] > found[0.0] + 0.05
 
 
 def test_a_collapsed_generator_is_refused() -> None:
