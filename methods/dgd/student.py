@@ -22,6 +22,7 @@ from ...platform.training.loop import train
 from ...platform.training.run import Run
 from .answers import forward_corrected, soft_cross_entropy
 from .classifiers import (
+    RATE_ON_SPHERE,
     Classifier,
     CnnClassifier,
     LinearOnSphere,
@@ -239,8 +240,11 @@ def train_student(
     sizes = [max(1, len(part)) for part in (lessons.labelled, lessons.distilled, lessons.triples)]
     rows = torch.stack([torch.randint(size, (count,), generator=draw) for size in sizes], dim=1)
     loader = run.loader((rows,), settings.unlabelled_batch, shuffle=False)
-    optimizer = torch.optim.AdamW(student.trained_part.parameters(), settings.rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.rate, total_steps=len(loader) + 1)
+    rate = settings.learning_rate
+    if settings.kind == "scatter_linear":
+        rate *= RATE_ON_SPHERE if start is None else RATE_AS_COPY
+    optimizer = torch.optim.AdamW(student.trained_part.parameters(), rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=len(loader) + 1)
 
     def step(model: nn.Module, batch: tuple[Tensor]) -> dict[str, Tensor]:
         return model(batch[0])
