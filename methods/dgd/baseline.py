@@ -14,7 +14,7 @@ from ...platform.data.images import ImageData
 from ...platform.errors import BadInput
 from ...platform.privacy.events import Event
 from ...platform.privacy.validate import positive, positive_int
-from ...platform.training.dpsgd import DpSgd, dp_sgd
+from ...platform.training.dpsgd import DpSgd, dp_sgd, refuse_unless_trainable
 from ...platform.training.loop import train
 from ...platform.training.run import Run
 from .classifiers import RATE_ON_SPHERE, Classifier, CnnClassifier, LinearOnSphere, ScatterClassifier, public_projection
@@ -57,6 +57,16 @@ class Baseline:
             return CnnClassifier(shape, classes, width=self.width, hidden=self.hidden)
         projection = public_projection(shape, self.components)
         return ScatterClassifier(projection, LinearOnSphere(projection.components, classes))
+
+    def refuse_unless_trainable(self, shape: tuple[int, int, int], classes: int, *, noise_multiplier: float) -> None:
+        """See, before anything is charged, whether DP-SGD can train this classifier with this noise.
+
+        Raises:
+            BadInput: it cannot.
+        """
+        with torch.random.fork_rng(devices=[]):
+            model = self.build(shape, classes)
+        refuse_unless_trainable(model.trained_part, self.dpsgd, noise_multiplier=noise_multiplier)
 
     def load(self, shape: tuple[int, int, int], classes: int, state: Mapping[str, Tensor]) -> Classifier:
         """Return a released classifier: in eval mode, frozen."""

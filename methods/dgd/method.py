@@ -131,6 +131,9 @@ class Dgd(Settings):
 
     def _afford(self, data: TransferData, plan: Plan) -> dict[str, Any]:
         """See, before the first charge of this run, whether all of its plan fits; kept, so that a restart does not count twice."""
+        if plan.noise_multiplier is not None:
+            shape = data.score.shape
+            self.baseline.refuse_unless_trainable(shape, data.classes, noise_multiplier=plan.noise_multiplier)
         if data.curator is not None:
             data.curator.refuse_unless_affordable(plan.events, mend=AFFORDABLE)
         return {"epsilon": plan.epsilon(data.delta), "noise_multiplier": plan.noise_multiplier}

@@ -60,6 +60,9 @@ class DirectDpSgd:
         question = self.question(data)
 
         def release() -> Any:
+            self.baseline.refuse_unless_trainable(
+                data.score.shape, data.classes, noise_multiplier=work.noise_multiplier
+            )
             curator.refuse_unless_affordable(plan.events, mend="raise the budget with `stillhouse ledger grant`")
             return curator.release(work, run)
 

@@ -142,6 +142,15 @@ def test_a_plan_that_does_not_fit_spends_nothing(tmp_path: Path) -> None:
     assert home.released == []
 
 
+def test_a_classifier_that_the_noise_would_drown_is_refused_before_anything_is_charged(tmp_path: Path) -> None:
+    home = house()
+    wide = replace(SMALL.baseline, kind="cnn", width=64, hidden=512)
+    with pytest.raises(BadInput, match="lost in rounding"):
+        finish(method("dpsgd_baseline", baseline=wide, moments_sigma=None, queries=0), home, tmp_path, epsilon=0.3)
+    assert home.asked == []
+    assert home.released == []
+
+
 def test_an_ensemble_that_answers_nothing(tmp_path: Path) -> None:
     home = house()
     home.silent = True
