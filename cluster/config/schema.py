@@ -21,6 +21,7 @@ class Suggested:
     sigma2: float = 5.0
     epsilon: float = 10.0
     delta: float = 1e-5
+    augmentation: str = "color_crop_scale_rotate"  # in trainings; with flip where a mirror image shows the same
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""SVHN and CIFAR-10: 32x32 images in three colours, in the files that torchvision leaves in a folder.
+"""SVHN, CIFAR-10 and CIFAR-100: 32x32 images in three colours, in the files that torchvision leaves in a folder.
 
-CIFAR-10's files are pickles, which could call anything that Python can; here only lists, dicts, texts, numbers and arrays of bytes come
+CIFAR's files are pickles, which could call anything that Python can; here only lists, dicts, texts, numbers and arrays of bytes come
 out of them, the arrays through stand-ins, so that nothing in the file reaches numpy or any other code.
 """
 
@@ -12,6 +12,7 @@ import math
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ import numpy as np
 from ..errors import BadInput
 from .images import ImageData
 
-CLASSES = 10
+DIGITS = 10
 SHAPE = (3, 32, 32)
 AGAIN = "fetch the file again"
 
@@ -34,6 +35,7 @@ class ColourSet:
         folder: where torchvision puts the files below the folder that it is given; train, test: these files.
         read: from one file to images (n, 3, 32, 32) and labels (n,).
         pool: how many of the test images, from the first, are the public pool.
+        classes: how many classes there are.
         left_out: what else there is of the data set, for the protocol's sentence.
     """
 
@@ -44,6 +46,7 @@ class ColourSet:
     test: Sequence[str]
     read: Callable[[Path], tuple[np.ndarray, np.ndarray]]
     pool: int
+    classes: int = 10
     left_out: str = ""
 
     @property
@@ -74,7 +77,7 @@ def read_colour_set(
             mend=known.install,
         )
     folder = _folder(known, Path(root))
-    train, test = (_joined(name, [known.read(folder / file) for file in files]) for files in (known.train, known.test))
+    train, test = (_joined(name, known, [folder / file for file in files]) for files in (known.train, known.test))
     return train, test
 
 
@@ -94,13 +97,13 @@ def read_svhn(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu" or labels.size != pixels.shape[3]:
         raise BadInput(f"{path} does not hold one whole number y for each image", mend=AGAIN)
     labels = labels.astype(np.int64).ravel()
-    if labels.size and not (labels.min() >= 1 and labels.max() <= CLASSES):
-        raise BadInput(f"{path} holds a label outside 1 .. {CLASSES}", why=f"{CLASSES} stands for 0", mend=AGAIN)
-    return np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), labels % CLASSES
+    if labels.size and not (labels.min() >= 1 and labels.max() <= DIGITS):
+        raise BadInput(f"{path} holds a label outside 1 .. {DIGITS}", why=f"{DIGITS} stands for 0", mend=AGAIN)
+    return np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), labels % DIGITS
 
 
-def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read one of CIFAR-10's batches: a dict with data (n, 3072), colour by colour and row by row, and a list of n labels."""
+def read_cifar_batch(path: Path, *, key: str = "labels", classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Read one of CIFAR's files: a dict with data (n, 3072), colour by colour and row by row, and at `key` a list of n labels."""
     try:
         held = _Restricted(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except BadInput as error:
@@ -110,14 +113,14 @@ def read_cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"cannot read {path}", why=f"it is no whole pickle ({type(error).__name__})", mend=AGAIN
         ) from None
     held = held if isinstance(held, dict) else {}
-    data, labels = held.get("data"), held.get("labels")
+    data, labels = held.get("data"), held.get(key)
     pixels = data.pixels if isinstance(data, _Array) else None
     if pixels is None or pixels.ndim != 2 or pixels.shape[1] != math.prod(SHAPE):
         raise BadInput(f"{path} holds no data of n x {math.prod(SHAPE)} bytes", mend=AGAIN)
     if not isinstance(labels, list) or len(labels) != len(pixels) or any(type(label) is not int for label in labels):
-        raise BadInput(f"{path} does not hold one whole number in its labels for each image", mend=AGAIN)
-    if any(not 0 <= label < CLASSES for label in labels):
-        raise BadInput(f"{path} holds a label outside 0 .. {CLASSES - 1}", mend=AGAIN)
+        raise BadInput(f"{path} does not hold one whole number in its {key} for each image", mend=AGAIN)
+    if any(not 0 <= label < classes for label in labels):
+        raise BadInput(f"{path} holds a label outside 0 .. {classes - 1}", mend=AGAIN)
     return pixels.reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
 
 
@@ -147,7 +150,7 @@ class _Kind:
 
 
 class _Restricted(pickle.Unpickler):
-    """Makes nothing but what a CIFAR-10 batch is made of."""
+    """Makes nothing but what a CIFAR batch is made of."""
 
     _stand_ins: ClassVar[dict[tuple[str, str], type]] = {
         ("numpy.core.multiarray", "_reconstruct"): _Array,
@@ -159,7 +162,7 @@ class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type:
         if (module, name) not in self._stand_ins:
             raise BadInput(
-                "it wants to run other code than a CIFAR-10 batch needs",
+                "it wants to run other code than a CIFAR batch needs",
                 mend="do not open it with anything else, and fetch the file again",
             )
         return self._stand_ins[module, name]
@@ -169,9 +172,9 @@ def _is_bytes(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == np.uint8
 
 
-def _joined(name: str, read: Sequence[tuple[np.ndarray, np.ndarray]]) -> ImageData:
-    images, labels = (np.concatenate(parts) for parts in zip(*read, strict=True))
-    return ImageData(images, labels, CLASSES, name)
+def _joined(name: str, known: ColourSet, files: Sequence[Path]) -> ImageData:
+    images, labels = (np.concatenate(parts) for parts in zip(*map(known.read, files), strict=True))
+    return ImageData(images, labels, known.classes, name)
 
 
 def _folder(known: ColourSet, root: Path) -> Path:
@@ -203,5 +206,9 @@ COLOUR_SETS = {
     "cifar10": ColourSet(
         "CIFAR10", ({},), "cifar-10-batches-py", [f"data_batch_{i}" for i in range(1, 6)], ("test_batch",),
         read_cifar_batch, 9_000,
+    ),
+    "cifar100": ColourSet(
+        "CIFAR100", ({},), "cifar-100-python", ("train",), ("test",),
+        partial(read_cifar_batch, key="fine_labels", classes=100), 9_000, classes=100,
     ),
 }  # fmt: skip

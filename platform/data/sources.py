@@ -15,7 +15,9 @@ import numpy as np
 from ..errors import BadInput
 from .colour_sets import COLOUR_SETS, read_colour_set
 from .idx import read_idx
+from .image_folder import FOLDER_SETS, FolderSet, read_folder_set
 from .images import ImageData
+from .jpeg_set import JPEG_INSTALL, read_jpeg_set
 from .partition import Manifest
 
 PATE_POOL = 9000
@@ -23,6 +25,8 @@ PATE_PROTOCOL = (
     "PATE protocol: the training set is private; the public pool is the first 9,000 test images without their labels, "
     "the score set is the last 1,000. Pool and score set are disjoint parts of the test set."
 )
+JPEG_SET = "cifar10_jpeg"
+JPEG_ABOUT = "JPEG re-encoded CIFAR-10: lossy copies of its images, so results do not compare with those published for CIFAR-10. "
 DIGITS_SPLIT = {"private": 1000, "pool": 400}
 DIGITS_PROTOCOL = (
     "scikit-learn's 1,797 digits, split by record number into 1,000 private, 400 public pool (without labels) and 397 score "
@@ -32,12 +36,16 @@ DIGITS_PROTOCOL = (
 
 @dataclass(frozen=True)
 class Source:
-    """A data set in its three parts, and the sentence that says how they were made."""
+    """A data set in its three parts, and the sentences that say how they were made.
+
+    `about` is what of them has to be said however the parts are cut: the protocol opens with it.
+    """
 
     private: ImageData
     pool: ImageData
     score: ImageData
     protocol: str
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,12 @@ def load(name: str, *, root: str | Path | None = None, download: bool = False) -
         return _idx_set(name, root, download)
     if name in COLOUR_SETS:
         return _colour_set(name, root, download)
-    raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(['digits', *IDX_SETS, *COLOUR_SETS])}")
+    if name == JPEG_SET:
+        return _jpeg_set(root)
+    if name in FOLDER_SETS:
+        return _folder_set(name, FOLDER_SETS[name], root)
+    known = ["digits", *IDX_SETS, *COLOUR_SETS, JPEG_SET, *FOLDER_SETS]
+    raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(known)}")
 
 
 def whole_test_set(source: Source) -> Source:
@@ -83,8 +96,9 @@ def whole_test_set(source: Source) -> Source:
     labels = np.concatenate([source.pool.labels, source.score.labels])
     score = ImageData(images, labels, source.score.classes, source.score.name)
     protocol = (
-        f"All {len(score):,} public images are the score set. The public pool is the first {len(source.pool):,} of them, without "
-        "labels: a method that asks about the pool is scored on images it has seen; one that makes its own has seen none."
+        f"{source.about}All {len(score):,} public images are the score set. The public pool is the first {len(source.pool):,} of "
+        "them, without labels: a method that asks about the pool is scored on images it has seen; one that makes its own has seen "
+        "none."
     )
     return replace(source, score=score, protocol=protocol)
 
@@ -96,7 +110,7 @@ def _digits() -> Source:
     images = (pixels.reshape(-1, 1, 8, 8) * (255 / 16)).round().astype(np.uint8)
     everything = ImageData(images, labels, 10, "digits")
     # Consecutive digits come from one writer; a keyed order of record numbers mixes them without looking at them.
-    order = np.argsort(Manifest.make(len(images), len(images), key="digits split").assignment)
+    order = _keyed_order(len(images), "digits split")
     private, pool = DIGITS_SPLIT["private"], DIGITS_SPLIT["pool"]
     parts = np.split(order, [private, private + pool])
     private_part, pool_part, score_part = (everything.take(part) for part in parts)
@@ -123,6 +137,28 @@ def _colour_set(name: str, root: str | Path | None, download: bool) -> Source:
         "Pool and score set are disjoint parts of the test set."
     )
     return _pate_split(train, test, known.pool, protocol=protocol, install=known.install)
+
+
+def _jpeg_set(root: str | Path | None) -> Source:
+    train, test = read_jpeg_set(JPEG_SET, root)
+    source = _pate_split(train, test, PATE_POOL, protocol=JPEG_ABOUT + PATE_PROTOCOL, install=JPEG_INSTALL)
+    return replace(source, about=JPEG_ABOUT)
+
+
+def _folder_set(name: str, known: FolderSet, root: str | Path | None) -> Source:
+    train, test = read_folder_set(name, known, root)
+    pool = len(test) * 9 // 10
+    protocol = (
+        f"{known.about}The training images are private; the public pool is {pool:,} of the {len(test):,} test images without "
+        f"their labels, the score set is the other {len(test) - pool:,}. A keyed order of record numbers decides which are which, "
+        "since files may be sorted by class."
+    )
+    test = test.take(_keyed_order(len(test), f"{name} split"))
+    return replace(_pate_split(train, test, pool, protocol=protocol, install=known.origin), about=known.about)
+
+
+def _keyed_order(n: int, key: str) -> np.ndarray:
+    return np.argsort(Manifest.make(n, n, key=key).assignment)
 
 
 def _pate_split(train: ImageData, test: ImageData, pool: int, *, protocol: str, install: str) -> Source:

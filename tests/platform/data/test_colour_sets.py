@@ -1,4 +1,4 @@
-"""SVHN and CIFAR-10 from small files of their formats: read, split, refused when damaged or dangerous, fetched by torchvision only."""
+"""SVHN, CIFAR-10 and CIFAR-100 from small files: read, split, refused when damaged or dangerous, fetched by torchvision only."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from stillhouse.platform.data import colour_sets, sources
 from stillhouse.platform.errors import BadInput
 
 CIFAR = "cifar-10-batches-py"
+HUNDRED = "cifar-100-python"
 TRAIN = [f"data_batch_{i}" for i in range(1, 6)]
 rng = np.random.default_rng(0)
 
@@ -69,6 +70,23 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def write_hundred(path: Path, n: int, **other: Any) -> np.ndarray:
+    """One file of CIFAR-100, whose key for 100 classes is fine_labels; coarse_labels are 20 groups of them."""
+    fine = [i % 100 for i in range(n)]
+    return write_batch(
+        path, n, **{"fine_labels": fine, "coarse_labels": [i // 5 for i in fine], "labels": None, **other}
+    )
+
+
+@pytest.fixture
+def hundred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shrink(monkeypatch, "cifar100", 6)
+    (tmp_path / HUNDRED).mkdir()
+    write_hundred(tmp_path / HUNDRED / "train", 200)
+    write_hundred(tmp_path / HUNDRED / "test", 10)
+    return tmp_path
+
+
 def test_svhn_is_read_and_its_label_ten_is_the_digit_nought(svhn: Path) -> None:
     pixels = write_mat(svhn / "train_32x32.mat", 3, labels=[10, 1, 9])
     source = sources.load("svhn", root=svhn)
@@ -103,7 +121,21 @@ def test_batches_are_read_as_python_2_wrote_them(tmp_path: Path) -> None:
     assert np.array_equal(found.reshape(300, 3072), pixels) and told.tolist() == labels
 
 
-@pytest.mark.parametrize(("name", "pool", "test"), [("svhn", 10_000, 10_010), ("cifar10", 9_000, 9_010)])
+def test_the_fine_labels_of_cifar100_are_read(hundred: Path) -> None:
+    pixels = write_hundred(hundred / HUNDRED / "train", 200)
+    source = sources.load("cifar100", root=hundred)
+    assert [data.classes for data in (source.private, source.pool, source.score)] == [100] * 3
+    assert source.private.images.shape == (200, 3, 32, 32)
+    assert source.private.images[150, 2, 30, 7] == pixels.reshape(200, 3, 32, 32)[150, 2, 30, 7]
+    assert source.private.labels.tolist() == [*range(100)] * 2
+    assert source.score.labels.tolist() == [6, 7, 8, 9]
+    inside = sources.load("cifar100", root=hundred / HUNDRED)
+    assert inside.private.content_hash() == source.private.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "test"), [("svhn", 10_000, 10_010), ("cifar10", 9_000, 9_010), ("cifar100", 9_000, 9_010)]
+)
 def test_the_split_is_the_pate_protocols(name: str, pool: int, test: int, tmp_path: Path) -> None:
     if name == "svhn":
         write_mat(tmp_path / "train_32x32.mat", 3)
@@ -112,6 +144,9 @@ def test_the_split_is_the_pate_protocols(name: str, pool: int, test: int, tmp_pa
             {"X": np.zeros((32, 32, 3, test), np.uint8), "y": np.full((test, 1), 3, np.uint8)},
             do_compression=True,
         )
+    elif name == "cifar100":
+        write_hundred(tmp_path / "train", 1)
+        write_hundred(tmp_path / "test", test, data=np.zeros((test, 3072), np.uint8))
     else:
         for batch in TRAIN:
             write_batch(tmp_path / batch, 1)
@@ -124,11 +159,11 @@ def test_the_split_is_the_pate_protocols(name: str, pool: int, test: int, tmp_pa
     assert f"All {test:,} public images" in whole.protocol
 
 
-@pytest.mark.parametrize("name", ["svhn", "cifar10"])
+@pytest.mark.parametrize(("name", "files"), [("svhn", "svhn"), ("cifar10", "cifar"), ("cifar100", "hundred")])
 def test_a_test_set_too_short_for_pool_and_score_is_refused(
-    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    name: str, files: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = request.getfixturevalue(name.removesuffix("10"))
+    root = request.getfixturevalue(files)
     shrink(monkeypatch, name, 10)
     with pytest.raises(BadInput, match=f"'{name}' has 10 test images"):
         sources.load(name, root=root)
@@ -210,6 +245,28 @@ def test_a_damaged_cifar_file_is_named(cifar: Path, damage: Callable[[Path], obj
         sources.load("cifar10", root=cifar)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fine_labels": None, "labels": [0, 1]},
+        {"fine_labels": [0, 100]},
+        {"fine_labels": [0, -1]},
+        {"fine_labels": [0]},
+        {"data": np.zeros((2, 3071), np.uint8)},
+    ],
+)
+def test_a_damaged_cifar100_file_is_named(hundred: Path, other: dict[str, Any]) -> None:
+    write_hundred(hundred / HUNDRED / "test", 2, **other)
+    with pytest.raises(BadInput, match=r"cifar-100-python/test .*To mend it"):
+        sources.load("cifar100", root=hundred)
+
+
+def test_a_label_of_cifar100_is_none_of_cifar10(cifar: Path) -> None:
+    write_batch(cifar / CIFAR / "test_batch", 2, labels=[0, 99])
+    with pytest.raises(BadInput, match=r"outside 0 \.\. 9\."):
+        sources.load("cifar10", root=cifar)
+
+
 class Evil:
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -228,6 +285,10 @@ def test_a_pickle_that_calls_other_code_is_refused_before_it_runs(cifar: Path, t
         write_batch(cifar / CIFAR / "data_batch_1", 2, filenames=evil)
         with pytest.raises(BadInput, match=r"data_batch_1 is refused: it wants to run other code"):
             sources.load("cifar10", root=cifar)
+        write_hundred(tmp_path / "train", 2, filenames=evil)
+        write_hundred(tmp_path / "test", 2)
+        with pytest.raises(BadInput, match=r"train is refused: it wants to run other code"):
+            sources.load("cifar100", root=tmp_path)
     assert not mark.exists()
 
 
@@ -251,8 +312,8 @@ def test_the_stand_ins_cannot_be_turned_against_the_reader(tmp_path: Path, raw: 
     assert np.array_equal(colour_sets.read_cifar_batch(tmp_path / "batch")[0].reshape(2, 3072), pixels)
 
 
-def test_missing_files_are_named_with_how_to_get_them(svhn: Path, cifar: Path, tmp_path: Path) -> None:
-    for name in ("svhn", "cifar10"):
+def test_missing_files_are_named_with_how_to_get_them(svhn: Path, cifar: Path, hundred: Path) -> None:
+    for name in ("svhn", "cifar10", "cifar100"):
         with pytest.raises(BadInput, match=r"no folder was given.*data\.root=FOLDER.*data\.download=true"):
             sources.load(name)
     (svhn / "test_32x32.mat").unlink()
@@ -261,7 +322,10 @@ def test_missing_files_are_named_with_how_to_get_them(svhn: Path, cifar: Path, t
     (cifar / CIFAR / "data_batch_4").unlink()
     with pytest.raises(BadInput, match=r"lacks data_batch_4\.? .*cifar-10-batches-py"):
         sources.load("cifar10", root=cifar)
-    with pytest.raises(BadInput, match="digits, fashion_mnist, mnist, svhn, cifar10"):
+    (hundred / HUNDRED / "train").unlink()
+    with pytest.raises(BadInput, match=r"lacks train\.? .*cifar-100-python, which holds train and test"):
+        sources.load("cifar100", root=hundred)
+    with pytest.raises(BadInput, match="digits, fashion_mnist, mnist, svhn, cifar10, cifar100"):
         sources.load("cats")
 
 
@@ -298,11 +362,27 @@ def test_cifar_is_fetched_by_torchvision(tmp_path: Path, monkeypatch: pytest.Mon
     assert asked == [(str(tmp_path), True)]
 
 
+def test_cifar100_is_fetched_by_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch, "cifar100", 6)
+    asked: list[tuple[str, bool]] = []
+
+    def loader(root: str, *, download: bool) -> None:
+        asked.append((root, download))
+        (Path(root) / HUNDRED).mkdir()
+        for name in ("train", "test"):
+            write_hundred(Path(root) / HUNDRED / name, 10)
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR100", loader)
+    for _ in range(2):  # what is there is not fetched again
+        assert len(sources.load("cifar100", root=tmp_path, download=True).private) == 10
+    assert asked == [(str(tmp_path), True)]
+
+
 def test_a_failed_download_names_the_other_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def loader(root: str, *, download: bool, split: str = "") -> None:
         raise RuntimeError("File not found or corrupted.")
 
-    for name in ("SVHN", "CIFAR10"):
+    for name in ("SVHN", "CIFAR10", "CIFAR100"):
         monkeypatch.setattr(torchvision.datasets, name, loader)
         with pytest.raises(BadInput, match=rf"{name} could not be downloaded: File not found.*data\.root=FOLDER"):
             sources.load(name.lower(), root=tmp_path, download=True)
