@@ -12,19 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ...platform.data.images import ImageData
 from ...platform.privacy.events import Event, GaussianEvent
 from ...platform.privacy.noise import Noise, SystemNoise
+from ...platform.privacy.sums import SUM_UNITS, integer_sums
 from ...platform.training.run import Run
 from .baseline import Baseline
 from .classifiers import public_projection, remembered_vectors
-
-# Noise in grid units: the finest grid whose noise table is still small.
-SIGMA_UNITS = 2048
 
 
 @dataclass(frozen=True)
@@ -46,25 +43,7 @@ class PrivateMoments:
         """Return the moments, (K, F)."""
         projection = public_projection(private.shape, self.settings.components)
         vectors = remembered_vectors(projection, private.images)
-        total = integer_sums(vectors, private.labels, private.classes, bound=SIGMA_UNITS / self.sigma)
-        noisy = total + self.noise.gaussian(SIGMA_UNITS, total.shape)
+        total = integer_sums(vectors, private.labels, private.classes, bound=SUM_UNITS / self.sigma)
+        noisy = total + self.noise.gaussian(SUM_UNITS, total.shape)
         # The number of records is public, and fixed: removing one does not change the divisor.
-        return torch.from_numpy(noisy * (self.sigma / SIGMA_UNITS) / len(private)).float()
-
-
-def integer_sums(vectors: Tensor, labels: np.ndarray, classes: int, *, bound: float) -> np.ndarray:
-    """Sum each class's vectors (n, F), of length at most 1, on a grid on which that length is `bound`: int64 (K, F).
-
-    Every vector is cut towards zero on the grid, which never lengthens it, so one record's part is at most `bound` long, exactly: the
-    sums are of whole numbers, and no rounding of a long sum can move more than one record may.
-    """
-    sums = np.zeros((classes, vectors.shape[1]), dtype=np.int64)
-    for part, own in zip(vectors.split(4096), np.array_split(labels, range(4096, len(labels), 4096)), strict=True):
-        exact = part.double().numpy()
-        # A vector that is no vector counts as zero: still a function of its one record.
-        exact[~np.isfinite(exact).all(axis=1)] = 0.0
-        lengths = np.maximum(np.linalg.norm(exact, axis=1, keepdims=True), 1.0)
-        # A hair inside the bound, for the rounding of the length itself.
-        units = np.trunc(exact * (bound * (1 - 1e-9) / lengths))
-        np.add.at(sums, own, units.astype(np.int64))
-    return sums
+        return torch.from_numpy(noisy * (self.sigma / SUM_UNITS) / len(private)).float()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from stillhouse.methods.dgd.moments import SIGMA_UNITS, integer_sums
+from stillhouse.platform.privacy.sums import SUM_UNITS, integer_sums
 
 VALUES = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -26,6 +26,6 @@ def test_sums_are_those_of_the_vectors_up_to_the_grid() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(9000, 30, generator=generator))
     labels = torch.randint(4, (9000,), generator=generator).numpy()
     expected = np.stack([vectors.numpy()[labels == k].astype(np.float64).sum(0) for k in range(4)])
-    found = integer_sums(vectors, labels, 4, bound=SIGMA_UNITS / 20) / (SIGMA_UNITS / 20)
+    found = integer_sums(vectors, labels, 4, bound=SUM_UNITS / 20) / (SUM_UNITS / 20)
     # Each entry was cut by less than one unit of the grid.
-    assert np.abs(found - expected).max() < 9000 / 4 * 1.2 * 20 / SIGMA_UNITS
+    assert np.abs(found - expected).max() < 9000 / 4 * 1.2 * 20 / SUM_UNITS
