@@ -19,6 +19,11 @@ def ledger_url(resolved: Resolved) -> str:
     return resolved.config.privacy.ledger or f"sqlite:///{Path(resolved.config.root).resolve() / 'ledger.db'}"
 
 
+def charges(resolved: Resolved) -> bool:
+    """Whether the method charges a ledger at all; one that promises no epsilon does not."""
+    return bool(getattr(resolved.method, "charges", True))
+
+
 def budget_terms(resolved: Resolved) -> BudgetTerms:
     """Return kind, orders and neighbouring relation: as configured, else as the method says, else those of plain votes."""
     privacy = resolved.config.privacy

@@ -1,8 +1,10 @@
-"""The report of a run of knowledge transfer, from its outcome, its bought labels and (in a simulation) its diagnostics."""
+"""The report of a run, from its outcome and what its ground tells."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,34 @@ from ..platform.privacy.accounting import plan_epsilon
 from ..platform.privacy.events import Event, event_from_json
 from ..platform.privacy.mechanisms import Mechanism
 from ..platform.privacy.statement import COVERED
-from ..platform.report.report import Accuracy, Agreement, Picture, Report, Spending
+from ..platform.report.report import Accuracy, Agreement, Curve, Picture, Report, Spending
+from ..platform.training.metrics import read_metrics
 from ..platform.training.outcome import Outcome
 from .config.compose import Resolved
 from .diagnostics import Diagnostics
 from .record import versions
 
 CURVE_POINTS = 200
-TITLES = {"pate": "PATE", "dgd": "DGD", "dpsgd": "DP-SGD"}
+CAPTION = "Images that the generator made ({name}): one row a class, as its discriminator sees them"
+TITLES = {"pate": "PATE", "dgd": "DGD", "dpsgd": "DP-SGD", "m3d": "M3D", "dance": "DANCE", "dm": "DM"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a ground knows of a run's end, beside the outcome itself."""
+
+    accuracies: tuple[Accuracy, ...]
+    spending: Spending | None = None
+    agreement: Agreement | None = None
+    pictures: tuple[Picture, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def report_of(
     resolved: Resolved,
     outcome: Outcome,
-    labels: Mapping[str, Any],
-    figures: Diagnostics | None,
+    told: Told,
     *,
     protocol: str,
     position: tuple[int, str] | None,
@@ -34,7 +49,30 @@ def report_of(
     cap: float | None,
 ) -> Report:
     """Put together what there is to tell."""
-    notes = list(outcome.notes)
+    config = resolved.config
+    return Report(
+        title=f"{TITLES.get(outcome.method, outcome.method)} on {config.data.name}",
+        method=outcome.method,
+        data=config.data.name,
+        protocol=protocol,
+        accuracies=told.accuracies,
+        privacy=outcome.privacy,
+        seed=config.seed,
+        spending=told.spending and replace(told.spending, cap=cap),
+        pictures=told.pictures,
+        curves=told.curves,
+        agreement=told.agreement,
+        notes=(*outcome.notes, *told.notes),
+        this_start=this_start,
+        ledger=position,
+        config=resolved.plain,
+        versions=versions(),
+    )
+
+
+def tell_transfer(resolved: Resolved, outcome: Outcome, labels: Mapping[str, Any], figures: Diagnostics | None) -> Told:
+    """A run of knowledge transfer: from its bought labels and (in a simulation) its diagnostics."""
+    notes: list[str] = []
     accuracies = [Accuracy("student", outcome.metrics["student_accuracy"].value, "released")]
     if "baseline_accuracy" in outcome.metrics:
         covered = outcome.privacy.coverage == COVERED
@@ -54,38 +92,63 @@ def report_of(
                 f"data-dependent epsilon of the same queries: {figures.data_dependent:.3f} (simulation only: it is a function of "
                 "the private votes, and may not be published without smooth sensitivity)"
             )
-    config = resolved.config
-    return Report(
-        title=f"{TITLES.get(outcome.method, outcome.method)} on {config.data.name}",
-        method=outcome.method,
-        data=config.data.name,
-        protocol=protocol,
-        accuracies=tuple(accuracies),
-        privacy=outcome.privacy,
-        seed=config.seed,
-        spending=spending(
-            resolved.mechanism,
-            labels["statuses"],
-            config.privacy.target_delta,
-            cap,
-            before=beside_labels(outcome, resolved),
+    spent = None
+    if labels["statuses"]:
+        delta = resolved.config.privacy.target_delta
+        spent = spending(resolved.mechanism, labels["statuses"], delta, before=beside_labels(outcome, resolved))
+    shown = pictures(resolved.folder, outcome, CAPTION)
+    return Told(tuple(accuracies), spent, agreement, shown, notes=tuple(notes))
+
+
+def tell_labelled(resolved: Resolved, outcome: Outcome) -> Told:
+    """A run on labelled images: what networks learn from what it made, and how it got there."""
+    metrics = outcome.metrics
+    deviation = metrics.get("student_deviation")
+    score = metrics["student_accuracy"].value
+    accuracies = [Accuracy("student", score, "released", deviation.value if deviation else None)]
+    for name, metric in metrics.items():
+        if name.startswith("student_accuracy_"):
+            network = name.removeprefix("student_accuracy_")
+            spread = metrics.get(f"student_deviation_{network}")
+            accuracies.append(
+                Accuracy(f"student ({network})", metric.value, "released", spread.value if spread else None)
+            )
+    accuracies += [
+        Accuracy(name, baseline["accuracy"].value, "non_private") for name, baseline in outcome.baselines.items()
+    ]
+    areas = {n.removeprefix("membership_auc_"): m.value for n, m in metrics.items() if n.startswith("membership_auc_")}
+    notes = []
+    if areas:
+        figures = "; ".join(f"{AUDITS[name]} {value:.3f}" for name, value in areas.items())
+        notes.append(
+            f"membership audit, area under the curve of a guess who was in the data: {figures} (one half is chance)"
         )
-        if labels["statuses"]
-        else None,
-        pictures=pictures(resolved.folder, outcome),
-        agreement=agreement,
-        notes=tuple(notes),
-        this_start=this_start,
-        ledger=position,
-        config=resolved.plain,
-        versions=versions(),
-    )
+    shown = pictures(resolved.folder, outcome, "Condensed images ({name}): one row a class")
+    return Told(tuple(accuracies), pictures=shown, curves=curves(resolved.folder), notes=tuple(notes))
 
 
-def pictures(folder: Path, outcome: Outcome) -> tuple[Picture, ...]:
-    """The outcome's pictures, with what they show."""
+AUDITS = {
+    "distance": "by the distance to the nearest condensed image", "loss": "by a student's loss",
+    "start": "the same distance, of the records that the set started from",
+}  # fmt: skip
+
+
+def curves(folder: Path) -> tuple[Curve, ...]:
+    """What condensing logged: each quantity over iterations."""
+    path = folder / "metrics.jsonl"
+    series = read_metrics(path) if path.exists() else {}
+    found = []
+    for name, points in series.items():
+        known = [(float(step), value) for step, value in points if step is not None and math.isfinite(value)]
+        if name.startswith("condensing/") and len(known) > 1:
+            found.append(Curve(name.removeprefix("condensing/"), "iterations", tuple(known)))
+    return tuple(found)
+
+
+def pictures(folder: Path, outcome: Outcome, caption: str) -> tuple[Picture, ...]:
+    """The outcome's pictures, with what they show (`{name}` in it is the picture's)."""
     return tuple(
-        Picture(path, f"Images that the generator made ({name}): one row a class, as its discriminator sees them")
+        Picture(path, caption.format(name=name))
         for name, path in sorted(outcome.artefacts.items())
         if path.endswith(".png") and (folder / path).exists()
     )
@@ -99,9 +162,7 @@ def beside_labels(outcome: Outcome, resolved: Resolved) -> list[Event]:
     return [event_from_json(event) for event in released if event | {"count": 1} not in units]
 
 
-def spending(
-    mechanism: Mechanism, statuses: list[str], delta: float, cap: float | None, *, before: Sequence[Event] = ()
-) -> Spending:
+def spending(mechanism: Mechanism, statuses: list[str], delta: float, *, before: Sequence[Event] = ()) -> Spending:
     """Return the epsilon after each query asked, from the statuses alone (they are released), and what came `before` them."""
     answered = np.cumsum([status == "answered" for status in statuses])
     check, answer = mechanism.check_event(), mechanism.answer_event()
@@ -114,4 +175,4 @@ def spending(
     # The curve is smooth: a few hundred exact points, straight lines between them.
     grid = np.unique(np.linspace(1, len(statuses), min(CURVE_POINTS, len(statuses))).astype(int))
     curve = np.interp(np.arange(1, len(statuses) + 1), grid, [epsilon(int(asked)) for asked in grid])
-    return Spending(tuple(np.maximum.accumulate(curve).tolist()), int(answered[-1]), cap)
+    return Spending(tuple(np.maximum.accumulate(curve).tolist()), int(answered[-1]))

@@ -172,6 +172,14 @@ class RayRun(LocalRun):
         torch.distributed.all_reduce(total)
         return dict(zip(values, (total / self.world.size).tolist(), strict=True))
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank."""
+        if self.world.size == 1:
+            return [value]
+        parcels: list[bytes | None] = [None] * self.world.size
+        torch.distributed.all_gather_object(parcels, value_to_bytes(value))
+        return [value_from_bytes(parcel) for parcel in parcels if parcel is not None]
+
     def _shared(self, make: Callable[[], Any]) -> Any:
         """A value made on rank 0, on every rank."""
         if self.world.size == 1:

@@ -86,7 +86,8 @@ def compose(overrides: Sequence[str]) -> Resolved:
     if problems:
         raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` prints all that there are")
     method, mechanism, teacher = sections
-    plain["method_name"] = str(plain["method"]["_target_"]).rpartition(".")[2].lower()
+    target = str(plain["method"]["_target_"]).rpartition(".")[2].lower()
+    plain["method_name"] = str(plain["method"].get("algorithm", target))
     return Resolved(config, method, mechanism, teacher, plain, tuple(overrides))
 
 

@@ -14,6 +14,7 @@ from ...platform.data.sources import load
 from ...platform.errors import BadInput, StillhouseError
 from ...platform.report.comparison import ArmResult, Comparison, Trial
 from ...platform.report.report import epsilon_text
+from ..budget import charges
 from ..federation import naming_key
 from ..run import run
 from ..session import ray_session
@@ -83,7 +84,8 @@ def _make(plan: Plan, identities: Identities, say: Callable[[str], None]) -> Non
     if not pending:
         return
     budget = StudyBudget([p.resolved for p in plan.runs], limit=plan.study.budget)
-    say("each run is granted its own privacy.target_epsilon on top of what the study has spent (simulated officer)")
+    if any(charges(p.resolved) for p in pending):
+        say("each run is granted its own privacy.target_epsilon on top of what the study has spent (simulated officer)")
     cluster = pending[0].resolved.config.cluster
     with ray_session(address=cluster.address, num_cpus=cluster.num_cpus):
         for number, planned in enumerate(pending, 1):

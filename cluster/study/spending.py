@@ -20,11 +20,13 @@ from ...platform.ledger.records import Budget
 from ...platform.privacy.budget import BudgetKind, budget_cap, spent_epsilon
 from ...platform.privacy.statement import REPLACE_ONE
 from ...platform.report.report import delta_text, epsilon_text
-from ..budget import budget_terms, ledger_url
+from ..budget import budget_terms, charges, ledger_url
 from ..config.compose import Resolved
 
 # Each holds every event that those before it hold.
 _WIDER = (BudgetKind.GAUSSIAN, BudgetKind.ZCDP, BudgetKind.RDP)
+# Billionths that rounding may add where a run's few releases are charged on other terms than those they were fitted to.
+_ROUNDING = 64
 
 
 class StudyBudget:
@@ -36,6 +38,7 @@ class StudyBudget:
 
     def __init__(self, runs: Sequence[Resolved], *, limit: float | None = None) -> None:
         self._limit = limit
+        runs = [r for r in runs if charges(r)]
         self._terms: dict[str, BudgetTerms] = {}
         for dataset in dict.fromkeys(r.config.data.name for r in runs):
             here = [r for r in runs if r.config.data.name == dataset]
@@ -51,6 +54,8 @@ class StudyBudget:
         Raises:
             BadInput: more than the limit was spent already.
         """
+        if not charges(resolved):
+            return
         privacy, dataset = resolved.config.privacy, resolved.config.data.name
         terms = self._terms[dataset]
         Path(resolved.config.root).mkdir(parents=True, exist_ok=True)
@@ -75,7 +80,8 @@ def cap_for(resolved: Resolved, terms: BudgetTerms, spent: tuple[int, ...] | Non
     cap = budget_cap(own.kind, epsilon=privacy.target_epsilon, delta=delta, orders=own.orders)
     # A Renyi curve divided by its order never falls, so what fits at the run's own order fits under this line at lower ones.
     slope = max(Fraction(amount) / Fraction(order) for amount, order in zip(cap, alone, strict=True))
-    room = tuple(math.ceil(slope * Fraction(order)) for order in terms.orders or (1.0,))
+    rounding = _ROUNDING if terms.kind is BudgetKind.RDP and terms.orders != own.orders else 0
+    room = tuple(math.ceil(slope * Fraction(order)) + rounding for order in terms.orders or (1.0,))
     needed = tuple(map(int.__add__, spent or (0,) * len(room), room))
     epsilon = spent_epsilon(terms.kind, needed, delta=delta, orders=terms.orders)
     while any(map(int.__lt__, budget_cap(terms.kind, epsilon=epsilon, delta=delta, orders=terms.orders), needed)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ AFFORDABLE = "lower method.queries, or raise the budget with `stillhouse ledger 
 @dataclass(frozen=True)
 class Dgd(Settings):
     """The method; its settings are those of `Settings`."""
+
+    works_on: ClassVar[str] = "ensemble"
 
     def fit(self, data: TransferData, run: Run) -> Outcome:
         """Run all rounds, score the student.

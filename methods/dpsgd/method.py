@@ -6,7 +6,7 @@ It is the baseline classifier of DGD, published instead of used as a discriminat
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from safetensors.torch import save_file
 
@@ -25,6 +25,8 @@ from ..transfer import LABELS, NOTHING_BOUGHT, BudgetTerms, TransferData
 @dataclass(frozen=True)
 class DirectDpSgd:
     """Train `baseline` by DP-SGD with the least noise that the budget allows (or with `noise_multiplier`), and release it."""
+
+    works_on: ClassVar[str] = "ensemble"
 
     baseline: Baseline = field(default_factory=Baseline)
     noise_multiplier: float | None = None

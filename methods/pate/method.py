@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class Pate:
         hidden, dropout, label_smoothing: the student's head; smoothing because some labels are wrong.
         epochs, batch_size, learning_rate, weight_decay: its training (AdamW, one-cycle schedule).
     """
+
+    works_on: ClassVar[str] = "ensemble"
 
     queries: int = 1000
     batch_queries: int = 500

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .report import Accuracy, Agreement, Spending, epsilon_text, percent
+from .report import Accuracy, Agreement, Curve, Spending, epsilon_text, percent
 
 ACCENT, INK, SOFT, LINE, FILL = "#a8480c", "#1f1b16", "#625b52", "#d9d3c9", "#b9b1a5"
 _STYLE: dict[Any, Any] = {
@@ -133,6 +133,33 @@ def spending_alt(spending: Spending) -> str:
         f"Line chart: data-independent epsilon grows with the queries asked, to {epsilon_text(spending.epsilon[-1])} "
         f"after {spending.asked} asked and {spending.answered} answered{cap}."
     )
+
+
+def curve_line(curve: Curve, width: int = 360) -> Markup:
+    """A quantity over steps. The axis begins at zero where the values come near it, else just below the least of them."""
+    height, left, bottom, top, right = 210, 52, 180, 16, 16
+    x, y = np.asarray(curve.points).T
+    low = 0.0 if 0 <= y.min() <= 0.5 * y.max() else float(y.min())
+    span = max(float(y.max()) - low, 1e-12)
+    low -= 0.0 if low == 0 else 0.08 * span
+    across = (width - left - right) / max(float(x.max()), 1.0)
+    up = (bottom - top) / (1.06 * (float(y.max()) - low) or 1.0)
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas(width, height)
+        for value in np.linspace(low, float(y.max()), 4):
+            at = bottom - (value - low) * up
+            axes.plot([left, width - right], [at, at], color=INK if value == low else LINE, lw=1, zorder=0)
+            axes.text(left - 8, at + 4.5, f"{value:.3g}", color=SOFT, size=12, ha="right")
+        for tick in _ticks(float(x.max()), whole=True):
+            axes.text(left + tick * across, bottom + 18, f"{tick:,.0f}", color=SOFT, size=12, ha="center")
+        axes.plot(left + x * across, bottom - (y - low) * up, color=ACCENT, lw=2, solid_joinstyle="round")
+        return _svg(figure, curve_alt(curve), "curve", width)
+
+
+def curve_alt(curve: Curve) -> str:
+    """The curve in words."""
+    (_, first), (steps, last) = curve.points[0], curve.points[-1]
+    return f"Line chart of {curve.label}: {first:.4g} at first, {last:.4g} after {steps:,.0f} {curve.step}."
 
 
 def agreement_bars(agreement: Agreement, width: int = 360) -> Markup:

@@ -101,6 +101,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A quantity over the steps of a run: (step, value) in order of step, and what a step is."""
+
+    label: str
+    step: str
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.points) < 2 or not np.isfinite(np.asarray(self.points)).all():
+            raise BadInput(f"curve {self.label} needs two finite points or more")
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that is told about one run.
 
@@ -118,6 +131,7 @@ class Report:
     spending: Spending | None = None
     agreement: Agreement | None = None
     pictures: tuple[Picture, ...] = ()
+    curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
     this_start: tuple[str, ...] = ()
     ledger: tuple[int, str] | None = None
@@ -153,6 +167,7 @@ class Report:
                 "counts": list(self.agreement.counts),
             },
             "pictures": [{"path": picture.path, "caption": picture.caption} for picture in self.pictures],
+            "curves": [{"label": c.label, "step": c.step, "points": [list(p) for p in c.points]} for c in self.curves],
             "notes": list(self.notes),
             "this_start": list(self.this_start),
             "ledger": self.ledger and list(self.ledger),
@@ -176,6 +191,10 @@ class Report:
                 spending=spending and Spending(tuple(spending["epsilon"]), spending["answered"], spending["cap"]),
                 agreement=agreement and Agreement(tuple(agreement["edges"]), tuple(agreement["counts"])),
                 pictures=tuple(Picture(**picture) for picture in data.get("pictures", ())),
+                curves=tuple(
+                    Curve(c["label"], c["step"], tuple((float(x), float(y)) for x, y in c["points"]))
+                    for c in data.get("curves", ())
+                ),
                 notes=tuple(data["notes"]),
                 this_start=tuple(data["this_start"]),
                 ledger=ledger and (int(ledger[0]), str(ledger[1])),

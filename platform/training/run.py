@@ -79,6 +79,9 @@ class Run(Protocol):
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """Averages over all processes. Every process of the world must call it."""
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's nested value, in order of rank, on every process. Every process of the world must call it."""
+
 
 class LocalRun:
     """A run in one process, in one folder."""
@@ -182,6 +185,10 @@ class LocalRun:
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """There is nobody to average with."""
         return dict(values)
+
+    def gather(self, value: Any) -> list[Any]:
+        """There is nobody to gather from."""
+        return [value]
 
 
 def _pixels(array: Any) -> np.ndarray:
