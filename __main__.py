@@ -24,6 +24,7 @@ COMMANDS = {
     "token": "make an access token for a silo, an analyst or an officer",
     "ledger": "show, verify or grant privacy budgets",
     "report": "write report.html of a finished run again",
+    "export": "export the result of a finished run, with its privacy statement",
 }
 
 

@@ -1,0 +1,235 @@
+"""`stillhouse export`: the result of a finished run in a folder of its own, with its privacy statement beside it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence, Set
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ...methods.condensation.condensed import FILE as CONDENSED
+from ...methods.condensation.export import FORMATS, README, export, formats_of, read_checked
+from ...platform.errors import BadInput
+from ...platform.training.files import read_json, write_json
+from ...platform.training.outcome import Outcome
+from ..config.choices import nearest
+from ..record import RECORD
+
+STUDENT = "student.safetensors"
+# What an export wrote: only these files are replaced by the next one.
+MANIFEST = "export.json"
+MADE_BY = "stillhouse export"
+ASIDE = ".export-"
+# Made by looking at an export, not by its owner.
+TRACES = ("__pycache__", ".DS_Store")
+MOST_NAMED = 3
+
+Fill = Callable[[Path], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("folder", type=Path, help="the run folder")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="an empty folder, or that of an export")
+    parser.add_argument(
+        "--format", metavar="LIST", help=f"some of {','.join(FORMATS)}; default: all that the run holds"
+    )
+    parser.add_argument(
+        "--decoded",
+        action="store_true",
+        help="of a condensed set: the training images that the stored ones are cut into",
+    )
+
+
+def execute(options: argparse.Namespace) -> dict[str, Any]:
+    """Export."""
+    wanted = None if options.format is None else parse_formats(options.format)
+    folder, to = options.folder, options.to
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not a folder", mend="give the folder of a finished run")
+    outcome = Outcome.read(folder)
+    told = [_run_line(folder, outcome), f"Privacy: {outcome.privacy.line()}"]
+    # The outcome's own artefacts: another file may be left from a run with another privacy statement.
+    if CONDENSED in outcome.artefacts.values():
+        formats, fill = _condensed(folder, wanted, decoded=options.decoded, told=told)
+    elif STUDENT in outcome.artefacts.values():
+        formats, fill = _student(folder, wanted, decoded=options.decoded, told=told)
+    else:
+        raise BadInput(
+            f"{folder} holds nothing to export",
+            why=f"its outcome names neither {CONDENSED} nor {STUDENT}",
+            mend="give the folder of a finished run of condensation, PATE, DGD or DP-SGD",
+        )
+    files = place(to, fill)
+    print(f"{told[1]}\nexported to {to}: {', '.join(formats)} ({len(files)} files)", file=sys.stderr)
+    return {
+        "folder": str(to),
+        "formats": list(formats),
+        "privacy": outcome.privacy.line(),
+        "files": [str(to / name) for name in files],
+    }
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """The formats of a list with commas, each once.
+
+    >>> parse_formats("npz, grid,npz")
+    ('npz', 'grid')
+    """
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise BadInput("--format names no format", mend=f"use some of {','.join(FORMATS)}, or leave it out")
+    for word in words:
+        if word not in FORMATS:
+            raise BadInput(
+                f"unknown format '{word}'{nearest(word, list(FORMATS))}", mend=f"use some of {','.join(FORMATS)}"
+            )
+    return words
+
+
+def place(to: Path, fill: Fill) -> list[str]:
+    """Let `fill` write into an empty folder aside, then put that in the place of what an earlier export left in `to`.
+
+    Raises:
+        BadInput: `to` holds what no export wrote, or cannot be written.
+    """
+    try:
+        _refuse_foreign(to)
+        to.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=ASIDE, dir=to) as name:
+            aside = Path(name)
+            fill(aside)
+            files = sorted(p.relative_to(aside).as_posix() for p in aside.rglob("*") if p.is_file())
+            write_json(aside / MANIFEST, {"made_by": MADE_BY, "files": files})
+            # In this order, whatever lies in the folder is listed there at every moment: a stopped export can be repeated.
+            for old in to.iterdir():
+                if old != aside and old.name != MANIFEST:
+                    _remove(old)
+            (aside / MANIFEST).replace(to / MANIFEST)
+            for new in aside.iterdir():
+                new.replace(to / new.name)
+    except OSError as error:
+        raise BadInput(
+            f"cannot write to {to}",
+            why=f"{type(error).__name__}: {error.strerror or error}",
+            mend="give --to a folder that can be made and written, on a disk with room",
+        ) from None
+    return [*files, MANIFEST]
+
+
+def _condensed(
+    folder: Path, wanted: tuple[str, ...] | None, *, decoded: bool, told: Sequence[str]
+) -> tuple[tuple[str, ...], Fill]:
+    stored = read_checked(folder / CONDENSED)
+    held = formats_of(stored)
+    formats = wanted or held
+    channels = stored.images.shape[1]
+    _refuse_missing(folder, formats, held, why=f"its images have {channels} channels, and a picture has 1 or 3")
+    if decoded and formats == ("torch",):
+        raise BadInput(
+            "--decoded changes nothing in format torch",
+            why=f"{CONDENSED} holds the stored images",
+            mend="add npz, images or grid to --format, or leave --decoded out",
+        )
+    fill = partial(export, stored, folder / CONDENSED, formats=formats, decoded=decoded, told=told)
+    return formats, fill
+
+
+def _student(
+    folder: Path, wanted: tuple[str, ...] | None, *, decoded: bool, told: Sequence[str]
+) -> tuple[tuple[str, ...], Fill]:
+    held = ("torch",)
+    formats = wanted or held
+    why = f"this run holds the weights of a student ({STUDENT}) and no images"
+    _refuse_missing(folder, formats, held, why=why)
+    if decoded:
+        raise BadInput("--decoded is for condensed sets", why=why, mend="leave --decoded out")
+    try:
+        with safe_open(folder / STUDENT, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise BadInput(
+            f"{folder / STUDENT} cannot be read", why=f"{type(error).__name__}: {error}", mend="repeat the run"
+        ) from None
+    lines = [
+        "The weights of a student: the classifier that a run ends with.",
+        "",
+        *told,
+        "",
+        f"Read them with safetensors.torch.load_file({STUDENT!r}):",
+        *(f"  {name} {shape}" for name, shape in shapes.items()),
+    ]
+
+    def fill(place: Path) -> None:
+        shutil.copyfile(folder / STUDENT, place / STUDENT)
+        (place / README).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    return formats, fill
+
+
+def _refuse_missing(folder: Path, formats: Sequence[str], held: Sequence[str], *, why: str) -> None:
+    missing = [name for name in formats if name not in held]
+    if missing:
+        mend = f"use --format {','.join(held)}, or leave --format out"
+        raise BadInput(f"{folder} cannot be exported as {', '.join(missing)}", why=why, mend=mend)
+
+
+def _refuse_foreign(to: Path) -> None:
+    if not to.exists():
+        return
+    if not to.is_dir():
+        raise BadInput(f"{to} is a file", mend="give --to a folder")
+    listed = _listed(to / MANIFEST)
+    known = {to / name for name in listed} | {parent for name in listed for parent in (to / name).parents}
+    foreign = [str(path.relative_to(to)) for path in _unknown(to, known)]
+    if foreign:
+        more = f" and {len(foreign) - MOST_NAMED} more" if len(foreign) > MOST_NAMED else ""
+        raise BadInput(
+            f"{to} is not empty",
+            why=f"no export wrote {', '.join(foreign[:MOST_NAMED])}{more}, and an export replaces all that lies in its folder",
+            mend="give --to a new folder, or move these out",
+        )
+
+
+def _unknown(folder: Path, known: Set[Path]) -> Iterator[Path]:
+    """What is not known, without a look inside: it may be a whole home."""
+    for path in sorted(folder.iterdir()):
+        if path.name in TRACES or path.name.startswith(ASIDE):
+            continue
+        if path not in known:
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from _unknown(path, known)
+
+
+def _listed(manifest: Path) -> set[str]:
+    """What an earlier export wrote, itself included; nothing if this is not its list."""
+    content = read_json(manifest) if manifest.is_file() else None
+    if not isinstance(content, dict) or content.get("made_by") != MADE_BY or not isinstance(content.get("files"), list):
+        return set()
+    return {MANIFEST, *map(str, content["files"])}
+
+
+def _run_line(folder: Path, outcome: Outcome) -> str:
+    """Which run; no path, since an export is handed out."""
+    parts = [f"method {outcome.method}"]
+    try:
+        record = read_json(folder / RECORD)
+        parts += [f"data {record['config']['data']['name']}", f"seed {record['seed']}"]
+        parts.append(f"stillhouse {record['versions']['stillhouse']}")
+    except (BadInput, KeyError, TypeError):
+        pass  # The record tells more, but the outcome says what has to be said.
+    return f"Run: {folder.resolve().name} ({', '.join(parts)})"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
