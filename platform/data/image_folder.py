@@ -191,7 +191,6 @@ FOLDER_SETS = {
         about="The test set is Tiny-ImageNet's validation set, since its test set has no public labels. ",
         test="val", count=200, side=64, published_tiny=True,
     ),
-    # ImageFruit and ImageYellow are not here: published code disagrees on one class of each.
     "imagenette": _subset(
         "Imagenette", "n01440764", "n02102040", "n02979186", "n03000684", "n03028079", "n03394916", "n03417042", "n03425413",
         "n03445777", "n03888257",
@@ -207,5 +206,14 @@ FOLDER_SETS = {
     "imagesquawk": _subset(
         "ImageSquawk", "n01518878", "n01614925", "n01806143", "n01818515", "n01819313", "n01843383", "n01860187", "n02007558",
         "n02051845", "n02056570",
+    ),
+    # Published code disagrees on one class of each of these two; they are DANCE's.
+    "imagefruit": _subset(
+        "ImageFruit (DANCE's ten classes)", "n07753275", "n07753592", "n07745940", "n07747607", "n07749582", "n07768694",
+        "n07753113", "n07720875", "n07718472", "n07760859",
+    ),
+    "imageyellow": _subset(
+        "ImageYellow (DANCE's ten classes)", "n02206856", "n12057211", "n07753592", "n07749582", "n12144580", "n04146614",
+        "n03530642", "n02129165", "n01773797", "n01531178",
     ),
 }  # fmt: skip
