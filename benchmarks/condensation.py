@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,10 +109,37 @@ def void(_: object) -> None:
     """Nothing."""
 
 
-def seconds(work: Callable[[], None]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
+# Name, iterations, and how images go through encoders. Reuse is measured over whole cycles, so that the batches' own cost is in it.
+VARIANTS = {
+    "as published": (2, None),
+    "ours": (2, (Forward(), Reuse())),
+    "ours, bf16": (2, (Forward(0, False, "bfloat16"), Reuse())),
+    "ours, reuse 10": (10, (Forward(), Reuse(10, 1))),
+}
+
+
+def child(variant: str, data: ImageData, algorithm: str, ipc: int, factor: int) -> None:
+    """Time one variant in this process and print CPU-seconds an iteration."""
+    torch.set_num_threads(1)
+    iterations, ways = VARIANTS[variant]
+    with TemporaryDirectory() as folder:
+        common = (data, algorithm, ipc, factor)
+        if ways is None:
+            once, work = as_published(*common, 1), as_published(*common, iterations)
+        else:
+            once, work = ours(*common, 1, *ways, Path(folder)), ours(*common, iterations, *ways, Path(folder))
+        once()
+        began = time.process_time()
+        work()
+        print((time.process_time() - began) / iterations)
+
+
+def measured(variant: str, algorithm: str, ipc: int, options: argparse.Namespace) -> float:
+    """CPU-seconds an iteration, in a process of its own: how memory is kept is a process's setting, and ours changes it."""
+    command = [sys.executable, __file__, "--child", variant, "--ipc", str(ipc), "--algorithms", algorithm]
+    command += ["--data", options.data, "--factor", str(options.factor)]
+    command += ["--root", options.root] if options.root else []
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def main() -> None:
@@ -120,32 +149,21 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--algorithms", nargs="+", default=list(ALGORITHMS), choices=list(ALGORITHMS))
     parser.add_argument("--factor", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    data = load(options.data, root=options.root).private
-    print(f"{'':14s}{'as published':>14s}{'ours':>18s}{'ours, bf16':>18s}{'ours, reuse 10':>18s}")
-    with TemporaryDirectory() as folder:
-        for algorithm in options.algorithms:
-            for ipc in options.ipc:
-                report(options, data, algorithm, ipc, Path(folder))
-
-
-def report(options: argparse.Namespace, data: ImageData, algorithm: str, ipc: int, folder: Path) -> None:
-    common = (data, algorithm, ipc, options.factor)
-    # Reuse is measured over whole cycles, so that the batches' own cost is in it.
-    variants = [
-        (as_published(*common, options.iterations), options.iterations),
-        (ours(*common, options.iterations, Forward(), Reuse(), folder), options.iterations),
-        (ours(*common, options.iterations, Forward(16, False, "bfloat16"), Reuse(), folder), options.iterations),
-        (ours(*common, 10, Forward(), Reuse(10, 1), folder), 10),
-    ]
-    rows = [[seconds(work) / iterations for work, iterations in variants] for _ in range(options.rounds)]
-    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
-    ratios = [statistics.median(row[k] / row[0] for row in rows) for k in range(1, len(variants))]
-    cells = "".join(f"{m:>9.2f} s ({r:.2f})" for m, r in zip(medians[1:], ratios, strict=True))
-    print(f"{algorithm:6s}IPC {ipc:<4d}{medians[0]:>12.2f} s{cells}", flush=True)
+    if options.child:
+        data = load(options.data, root=options.root).private
+        child(options.child, data, options.algorithms[0], options.ipc[0], options.factor)
+        return
+    print(f"{'':14s}{'as published':>14s}" + "".join(f"{name:>18s}" for name in list(VARIANTS)[1:]))
+    for algorithm in options.algorithms:
+        for ipc in options.ipc:
+            rows = [[measured(v, algorithm, ipc, options) for v in VARIANTS] for _ in range(options.rounds)]
+            medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+            ratios = [statistics.median(row[k] / row[0] for row in rows) for k in range(1, len(VARIANTS))]
+            cells = "".join(f"{m:>9.2f} s ({r:.2f})" for m, r in zip(medians[1:], ratios, strict=True))
+            print(f"{algorithm:6s}IPC {ipc:<4d}{medians[0]:>12.2f} s{cells}", flush=True)
 
 
 if __name__ == "__main__":

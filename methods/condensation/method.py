@@ -58,7 +58,7 @@ class Condensation(Settings):
         """
         note = check_factor(data.shape, self.factor)
         made = releases.prepare(self, data, run) if self.dp else self._prepare(data, run)
-        inputs = self._key(data, run.seed)
+        inputs = self._key(data, run.seed) | {"source": made.source}
         images = self._condense(made, data, run, inputs)
         labels = torch.arange(data.classes).repeat_interleave(self.ipc)
         stored = CondensedSet(images.flatten(0, 1), labels, self.factor, made.standard)

@@ -25,6 +25,7 @@ class Prepared:
         statement: of the result.
         membership: records to audit with, or None.
         full_data: accuracy of a network that learnt from all records, where known.
+        source: hash of the releases that all of this follows from, so that nothing made of others is taken for it.
     """
 
     start: Tensor
@@ -33,6 +34,7 @@ class Prepared:
     statement: PrivacyStatement
     membership: Membership | None = None
     full_data: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, eq=False)

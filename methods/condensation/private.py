@@ -24,7 +24,7 @@ from ...platform.data.procedural import procedural_images
 from ...platform.errors import BadInput
 from ...platform.privacy.events import Event, GaussianEvent
 from ...platform.privacy.noise import Noise, SystemNoise
-from ...platform.privacy.sums import SUM_UNITS, integer_sums
+from ...platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums
 from ...platform.privacy.validate import positive, positive_int
 from ...platform.training.run import Run
 from ...platform.training.seeds import seed_for
@@ -176,7 +176,7 @@ def noisy_sums(pieces: Iterable[Tensor], labels: np.ndarray, classes: int, sigma
     for piece in pieces:
         total = total + integer_sums(piece, labels[done : done + len(piece)], classes, bound=SUM_UNITS / sigma)
         done += len(piece)
-    return torch.from_numpy((total + noise.gaussian(SUM_UNITS, total.shape)) * (sigma / SUM_UNITS)).float()
+    return torch.from_numpy((total + noise.gaussian(SUM_UNITS, total.shape)) * (sigma / SUM_UNITS / HEADROOM)).float()
 
 
 @dataclass(frozen=True, eq=False)

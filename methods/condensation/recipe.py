@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...platform.data.images import ImageData
 from ...platform.errors import BadInput
@@ -27,8 +26,6 @@ from .standard import Standard
 
 MILESTONES = (2 / 3, 5 / 6)
 DECAY = 0.2
-# Images at once on a CPU, which leaves a third of the time; not for networks whose batch statistics need the whole batch.
-PIECE = 8
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,8 @@ def train_network(
         generator = torch.Generator().manual_seed(int(torch.randint(2**62, (1,))))
         found = augmentation.single(standard(as_floats(pixels)), generator)
         mixed = cutmix(found, answers, generator, probability=recipe.cutmix)
-        return mixed_cross_entropy(forward(model, [mixed.images])[0], mixed)
+        return mixed_cross_entropy(model(mixed.images), mixed)
 
-    whole = any(isinstance(module, _BatchNorm) for module in network.modules())
-    forward = Forward(0 if whole or run.device.type != "cpu" else PIECE, channels_last=False)
     at = 0
 
     def note(step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 
 import torch
@@ -82,7 +83,8 @@ def prepare(settings: Settings, data: LabelledData, run: Run) -> Prepared:
     terms: list[Term] = (
         [] if embedding is None else [ReleasedMatching(embedding, embedding.means(found[-1].to(run.device)))]
     )
-    return Prepared(start, terms, standard, statement)
+    source = hashlib.sha256(b"".join(part.numpy().tobytes() for part in found)).hexdigest()
+    return Prepared(start, terms, standard, statement, source=source)
 
 
 def _tiled(settings: Settings, images: Tensor) -> Tensor:

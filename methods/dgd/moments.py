@@ -18,7 +18,7 @@ from torch import Tensor
 from ...platform.data.images import ImageData
 from ...platform.privacy.events import Event, GaussianEvent
 from ...platform.privacy.noise import Noise, SystemNoise
-from ...platform.privacy.sums import SUM_UNITS, integer_sums
+from ...platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums
 from ...platform.training.run import Run
 from .baseline import Baseline
 from .classifiers import public_projection, remembered_vectors
@@ -46,4 +46,4 @@ class PrivateMoments:
         total = integer_sums(vectors, private.labels, private.classes, bound=SUM_UNITS / self.sigma)
         noisy = total + self.noise.gaussian(SUM_UNITS, total.shape)
         # The number of records is public, and fixed: removing one does not change the divisor.
-        return torch.from_numpy(noisy * (self.sigma / SUM_UNITS) / len(private)).float()
+        return torch.from_numpy(noisy * (self.sigma / SUM_UNITS / HEADROOM) / len(private)).float()

@@ -25,6 +25,7 @@ from ..errors import BadInput
 from .checkpoints import Checkpoints
 from .files import check_name
 from .loading import make_loader
+from .memory import keep_freed_memory
 from .metrics import MetricsLog
 from .progress import Bar, ConsoleReporter, Reporter, counting
 from .seeds import restarted, seed_for, seeded
@@ -98,6 +99,7 @@ class LocalRun:
         """`world` other than the default is for wrappers that spread a run over processes."""
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise BadInput(f"seed {seed!r} is not a whole number from 0 up", mend="give for example seed=0")
+        keep_freed_memory()
         self.folder = Path(folder)
         self.seed = seed
         self.device = torch.device(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,9 @@ def test_middle_encoders_are_drawn_anew_each_iteration_and_follow_from_the_seed(
         expected = frozen(build_network("convnet", SHAPE, 10), CPU)
         mix(expected, experts[which]["first"], experts[which]["trained"], weight=weight)
         assert torch.equal(weights(encoders.at(number)), weights(expected))
-        assert torch.equal(weights(encoders.expert(number)), weights(fresh_network("convnet", SHAPE, 10, 2 * which + 1)))
+        assert torch.equal(
+            weights(encoders.expert(number)), weights(fresh_network("convnet", SHAPE, 10, 2 * which + 1))
+        )
 
 
 @pytest.mark.parametrize("every", [1, 5])
@@ -111,9 +114,11 @@ def test_frozen_weights_give_the_same_gradient_of_the_image() -> None:
         images = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_()
         features = (frozen(network, CPU) if freeze else network).features(images)  # type: ignore[operator]
         features.mean(0).square().sum().backward()
+        assert images.grad is not None
         gradients.append(images.grad)
-        assert all((parameter.grad is None) == freeze for name, parameter in network.named_parameters() if "blocks" in name)
-    assert gradients[0] is not None
+        assert all(
+            (parameter.grad is None) == freeze for name, parameter in network.named_parameters() if "blocks" in name
+        )
     assert torch.equal(gradients[0], gradients[1])
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     for module in convolutions:
@@ -146,7 +151,7 @@ def test_accuracy_falls_along_the_line_from_trained_to_first_weights(digits: Sou
         return accuracy_of(middle, digits.score, standard, Forward(), CPU)
 
     found = [accuracy(weight) for weight in (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)]
-    assert all(later <= earlier + 0.02 for earlier, later in zip(found, found[1:], strict=False)), found
+    assert all(later <= earlier + 0.02 for earlier, later in pairwise(found)), found
     middle.load_state_dict(expert["trained"])
     assert found[0] == accuracy_of(middle, digits.score, standard, Forward(), CPU) > 0.88
     assert found[-1] < 0.25
@@ -165,7 +170,10 @@ def test_calibration_makes_the_expert_see_the_class_that_is_meant(digits: Source
     start = torch.stack([real.of_class((c + 1) % 10)[:1] for c in range(10)])
 
     def judged(images: Tensor) -> tuple[float, float]:
-        logits, answers = logits_of(trained, images.clamp(0, 1).flatten(0, 1), standard, Forward(), CPU), torch.arange(10)
+        logits, answers = (
+            logits_of(trained, images.clamp(0, 1).flatten(0, 1), standard, Forward(), CPU),
+            torch.arange(10),
+        )
         return float((logits.argmax(1) == answers).float().mean()), float(F.cross_entropy(logits, answers))
 
     def condensed(name: str, rate: float, iterations: int, *terms: Term) -> tuple[float, float]:

@@ -68,7 +68,9 @@ def test_experts_differ_and_each_is_the_same_wherever_it_is_made(piece: Callable
     assert not torch.equal(own, other)
 
 
-def test_the_folder_follows_from_all_that_the_weights_depend_on(piece: Callable[..., Expert], digits: ImageData) -> None:
+def test_the_folder_follows_from_all_that_the_weights_depend_on(
+    piece: Callable[..., Expert], digits: ImageData
+) -> None:
     base = piece()
     changed = digits.images.copy()
     changed[5, 0, 0, 0] ^= 1

@@ -40,7 +40,16 @@ def start(digits: ImageData, network: Any) -> Callable[..., tuple[Tensor, np.nda
         seeds = lambda *names: seed_for(seed, *names)
         real = RealImages(digits, batch=8, seed_for=seeds)
         return from_records(
-            kind, real, ipc, factor, shrink, encoder=network, standard=STANDARD, forward=Forward(), seed_for=seeds, device=CPU
+            kind,
+            real,
+            ipc,
+            factor,
+            shrink,
+            encoder=network,
+            standard=STANDARD,
+            forward=Forward(),
+            seed_for=seeds,
+            device=CPU,
         )
 
     return of

@@ -32,9 +32,9 @@ from torch import Tensor
 
 GENTLE = Augmentation("color_crop")
 SMALL = Condensation(
-    ipc=1, iterations=12, real_batch=16, audit=100,
+    ipc=1, iterations=10, real_batch=8, audit=100,
     evaluation=Evaluation(repeats=2, recipe=Recipe(steps=10, augmentation=GENTLE)),
-    experts=ExpertPool(count=2, recipe=Recipe(steps=12, augmentation=GENTLE), images=10),
+    experts=ExpertPool(count=2, recipe=Recipe(steps=8, augmentation=GENTLE), images=8),
 )  # fmt: skip
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "dm": {"loss": "mean", "encoder_every": 1, "learning_rate": 0.01},
@@ -61,7 +61,7 @@ def method(name: str = "m3d", **more: Any) -> Condensation:
 @pytest.fixture(scope="module")
 def digits() -> LabelledData:
     source = load("digits")
-    return LabelledData(source.private, source.score, "digits", "digits", Path("nowhere"))
+    return LabelledData(source.private, source.score.take(range(200)), "digits", "digits", Path("nowhere"))
 
 
 @pytest.fixture
@@ -99,11 +99,12 @@ def test_what_a_run_ends_with(name: str, digits: LabelledData, tmp_path: Path, f
     assert picture.size == (8 + 4, 10 * 10 + 2)
 
     assert ("relative_accuracy" in outcome.metrics) == ("all data" in outcome.baselines) == own.full_data
-    curves = read_metrics(tmp_path / "run" / "metrics.jsonl")
-    logged = {name for name in curves if name.startswith("condensing/")}
-    expected = {"condensing/matching"} | ({"condensing/calibration"} if own.calibration else set())
-    assert logged == (expected if own.iterations else set())
-    if name == "herding":
+    if own.iterations:
+        curves = read_metrics(tmp_path / "run" / "metrics.jsonl")
+        logged = {name for name in curves if name.startswith("condensing/")}
+        assert logged == {"condensing/matching"} | ({"condensing/calibration"} if own.calibration else set())
+    if name == "herding":  # what is only selected is records
+        assert not (tmp_path / "run" / "metrics.jsonl").exists()
         assert outcome.metrics["membership_auc_start"].value == 1.0
         assert digits.train is not None
         records = {image.tobytes() for image in digits.train.images}
@@ -113,7 +114,8 @@ def test_what_a_run_ends_with(name: str, digits: LabelledData, tmp_path: Path, f
 @pytest.mark.parametrize(("name", "part"), [("dm", 0.5), ("m3d", 0.8)])
 def test_the_loss_falls(name: str, part: float, tmp_path: Path, finish: Callable[..., Outcome]) -> None:
     """Check T1: one encoder, no augmentation, all images of a class in every batch."""
-    more = {"encoder_every": 1000, "augmentation": Augmentation("none"), "real_batch": 1000, "initial": "noise"}
+    more = {"encoder_every": 1000, "augmentation": Augmentation("none"), "real_batch": 1000, "initial": "noise",
+            "reuse": Reuse(times=20, bank=1)}  # fmt: skip
     losses = []
     for iterations in (1, 20):
         finish(method(name, iterations=iterations, audit=0, evaluation=LEAST, **more), str(iterations))
@@ -126,10 +128,12 @@ LEAST = Evaluation(repeats=1, recipe=Recipe(steps=1, batch_size=10))
 
 
 def test_condensing_teaches_more_than_what_it_started_from(finish: Callable[..., Outcome]) -> None:
-    judged = Evaluation(repeats=2, recipe=Recipe(steps=60, learning_rate=0.05, augmentation=GENTLE))
+    judged = Evaluation(repeats=1, recipe=Recipe(steps=40, learning_rate=0.05, augmentation=GENTLE))
     scores = [
-        finish(method("m3d", iterations=n, evaluation=judged, initial="noise", audit=0), str(n)).metrics["student_accuracy"]
-        for n in (0, 30)
+        finish(method("m3d", iterations=n, evaluation=judged, initial="noise", audit=0), str(n)).metrics[
+            "student_accuracy"
+        ]
+        for n in (0, 20)
     ]
     assert scores[0].value < 0.3
     assert scores[1].value > scores[0].value + 0.2
@@ -146,7 +150,9 @@ def test_networks_and_looks(finish: Callable[..., Outcome], tmp_path: Path) -> N
     evaluation = Evaluation(("convnet", "alexnet"), repeats=1, recipe=Recipe(epochs=6, batch_size=20), looks=3)
     outcome = finish(method(iterations=0, audit=0, evaluation=evaluation))
     assert {"student_accuracy", "student_accuracy_alexnet", "student_best_on_test"} <= set(outcome.metrics)
-    looked = read_metrics(tmp_path / "run" / "networks" / "judge-convnet-0" / "metrics.jsonl")["judge-convnet-0/accuracy"]
+    looked = read_metrics(tmp_path / "run" / "networks" / "judge-convnet-0" / "metrics.jsonl")[
+        "judge-convnet-0/accuracy"
+    ]
     assert [step for step, _ in looked] == [4, 8, 12]  # two batches an epoch
     assert outcome.metrics["student_accuracy"].value == looked[-1][1]
     assert outcome.metrics["student_best_on_test"].value == max(score for _, score in looked)
@@ -183,12 +189,14 @@ def test_a_second_start_finds_everything(
     again = finish(method(name), reporter=listener)
     assert again == first
     assert torch.equal(condensed(tmp_path / "run"), images)
-    assert "condensing: going on from iteration 12" in listener.said
+    assert "condensing: going on from iteration 10" in listener.said
     assert sum("scores: found" in text for text in listener.said) == 2
 
 
-def test_the_same_seed_makes_the_same_images_and_another_one_others(tmp_path: Path, finish: Callable[..., Outcome]) -> None:
-    own = method("m3d", audit=0, evaluation=LEAST, reuse=Reuse(3, 2))
+def test_the_same_seed_makes_the_same_images_and_another_one_others(
+    tmp_path: Path, finish: Callable[..., Outcome]
+) -> None:
+    own = method("m3d", audit=0, evaluation=LEAST, reuse=Reuse(3, 2), iterations=8)
     first = finish(own, "a")
     assert finish(own, "b") == first
     assert torch.equal(condensed(tmp_path / "a"), condensed(tmp_path / "b"))
@@ -196,7 +204,7 @@ def test_the_same_seed_makes_the_same_images_and_another_one_others(tmp_path: Pa
     finish(own, "c", seed=1)
     assert not torch.equal(condensed(tmp_path / "c"), kept)
     # Not even where the first seed's work lies: nothing of it is taken over.
-    assert finish(own, "a", seed=1) == finish(own, "c", seed=1)
+    assert finish(own, "a", seed=1) == Outcome.read(tmp_path / "c")
     assert torch.equal(condensed(tmp_path / "a"), condensed(tmp_path / "c"))
 
 

@@ -122,7 +122,14 @@ def trained(folder: Path, seed: int = 0, images: Tensor | None = None, **more: A
     recipe = Recipe(steps=6, batch_size=64, **more)
     torch.manual_seed(5)  # a training draws from a stream of its own
     train_network(
-        run_of(folder, seed), network, given if images is None else images, labels, recipe, STANDARD, name="net", inputs=None
+        run_of(folder, seed),
+        network,
+        given if images is None else images,
+        labels,
+        recipe,
+        STANDARD,
+        name="net",
+        inputs=None,
     )
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from stillhouse.platform.privacy.sums import SUM_UNITS, integer_sums
+from stillhouse.platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums
 
 VALUES = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -26,6 +26,14 @@ def test_sums_are_those_of_the_vectors_up_to_the_grid() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(9000, 30, generator=generator))
     labels = torch.randint(4, (9000,), generator=generator).numpy()
     expected = np.stack([vectors.numpy()[labels == k].astype(np.float64).sum(0) for k in range(4)])
-    found = integer_sums(vectors, labels, 4, bound=SUM_UNITS / 20) / (SUM_UNITS / 20)
-    # Each entry was cut by less than one unit of the grid.
-    assert np.abs(found - expected).max() < 9000 / 4 * 1.2 * 20 / SUM_UNITS
+    found = integer_sums(vectors, labels, 4, bound=SUM_UNITS / 20) / (SUM_UNITS / 20 * HEADROOM)
+    # Each entry was rounded by half a unit of the grid at most, up or down alike: errors of thousands of records cancel.
+    assert np.abs(found - expected).max() < 6 * (9000 / 4 / 12) ** 0.5 * 20 / SUM_UNITS
+    assert abs(float((found * expected).sum() / (expected * expected).sum()) - 1) < 0.01
+
+
+def test_a_vector_that_rounds_too_long_is_cut() -> None:
+    # All coordinates round up: 0.55 to 1 in each of 400.
+    vector = torch.full((1, 400), 0.05)
+    units = integer_sums(vector, np.array([0]), 1, bound=0.55 * 20 / HEADROOM)
+    assert int((units**2).sum()) <= (0.55 * 20 / HEADROOM) ** 2
