@@ -114,18 +114,22 @@ class RealMatching:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """DANCE's distribution calibration: cross entropy of a trained network on the synthetic images, with their class as label."""
+    """DANCE's distribution calibration: cross entropy of a trained network on the synthetic images, with their class as label.
+
+    `reuse` is that of the matching, so that both ask the same expert in an iteration.
+    """
 
     standard: Standard
     encoders: MiddleEncoders
     augmentation: Augmentation
     forward: Forward
     seed_for: Seeds
+    reuse: Reuse = field(default_factory=Reuse)
     name: str = "calibration"
 
     def __call__(self, images: Sequence[Tensor], classes: Sequence[int], number: int) -> list[Tensor]:
         """One loss for each class."""
-        expert = self.encoders.expert(number)
+        expert = self.encoders.expert(self.reuse.key(number))
         augmented = []
         for own, c in zip(images, classes, strict=True):
             generator = torch.Generator().manual_seed(self.seed_for("calibration", number, c))

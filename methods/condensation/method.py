@@ -119,7 +119,7 @@ class Condensation(Settings):
                 experts, self.architecture, data.shape, data.classes, seed_for=run.seed_for, device=run.device
             )
             if self.calibration:
-                terms.append(Calibration(standard, encoders, self.augmentation, self.forward, run.seed_for))
+                terms.append(Calibration(standard, encoders, self.augmentation, self.forward, run.seed_for, self.reuse))
         else:
             encoders = fresh(every=self.encoder_every)
         start, used = self._start(real, standard, data, run, fresh(every=1))

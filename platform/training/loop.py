@@ -83,7 +83,7 @@ def train(
 
     `evaluate` runs after each epoch and is logged; `after_step` after each step; `extras` are kept and restored with
     the rest. `inputs` (JSON) names what else the result depends on, such as a hash of the data: a checkpoint of other
-    inputs, another model, optimizer or number of epochs is not taken over. Whether a checkpoint is due
+    inputs, another seed, model, optimizer or number of epochs is not taken over. Whether a checkpoint is due
     (`checkpoint_seconds` since the last) is looked at every `check_every` steps and after each epoch.
     """
     if epochs < 1 or check_every < 1 or len(loader) < 1:
@@ -96,7 +96,7 @@ def train(
         parts["scheduler"] = scheduler
     scaler = torch.amp.GradScaler(run.device.type, enabled=precision == "float16")
     parts["scaler"] = scaler
-    key = _fingerprint(model, optimizer, loader, epochs, precision, clip_norm, inputs)
+    key = _fingerprint(model, optimizer, loader, epochs, precision, clip_norm, [run.seed, inputs])
     position = _Position()
     autocast = torch.autocast(run.device.type, getattr(torch, precision), enabled=precision != "float32")
 

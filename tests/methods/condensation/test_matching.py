@@ -229,3 +229,18 @@ def test_a_term_on_network_inputs_is_given_pixels() -> None:
         torch.testing.assert_close(found, part, rtol=0, atol=1e-6)
         assert leaf.grad is not None
         assert leaf.grad.flatten().tolist() == pytest.approx([0.4] * leaf.numel())  # d pixel / d input
+
+
+def test_calibration_asks_the_expert_of_the_matching_also_under_reuse() -> None:
+    asked: list[int] = []
+
+    class Ends:
+        def expert(self, number: int) -> nn.Module:
+            asked.append(number)
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    reuse = Reuse(times=3, bank=2)
+    own = Calibration(STANDARD, Ends(), Augmentation("none"), Forward(), seeds(5), reuse)  # type: ignore[arg-type]
+    for number in range(12):
+        own([torch.rand(2, 1, 8, 8)], [0], number)
+    assert asked == [reuse.key(number) for number in range(12)]
