@@ -20,7 +20,7 @@ from stillhouse.methods.condensation.standard import Standard
 from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.seeds import seed_for
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 SHAPE, CPU = (1, 8, 8), torch.device("cpu")

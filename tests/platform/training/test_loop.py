@@ -90,6 +90,14 @@ def test_a_checkpoint_of_another_training_is_not_taken_over(start, change):
     assert torch.equal(fresh.weight, job(start()[0], **change)[0].weight)
 
 
+def test_a_checkpoint_of_another_seed_is_not_taken_over(start):
+    first, _ = job(start(seed=1)[0])
+    run, said = start(seed=2)
+    second, trained = job(run)
+    assert trained.resumed_at is None and "other settings" in said.said[0]
+    assert not torch.equal(first.weight, second.weight)
+
+
 def test_a_damaged_checkpoint_costs_one_checkpoint_not_the_run(start):
     first, _ = job(start()[0], checkpoint_seconds=0)
     run, said = start()
