@@ -123,7 +123,9 @@ def tell_labelled(resolved: Resolved, outcome: Outcome) -> Told:
         notes.append(
             f"membership audit, area under the curve of a guess who was in the data: {figures} (one half is chance)"
         )
-    shown = pictures(resolved.folder, outcome, "Condensed images ({name}): one row a class")
+    shown = pictures(
+        resolved.folder, outcome, "Condensed images ({name}): one row a class, or one column where they are few"
+    )
     return Told(tuple(accuracies), pictures=shown, curves=curves(resolved.folder), notes=tuple(notes))
 
 

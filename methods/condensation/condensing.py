@@ -92,15 +92,19 @@ def condense(
     kept_at = time.monotonic()
     with run.progress(loop.iterations, "condensing") as bar:
         bar.advance(first)
+        since: list[dict[str, float]] = []
         for number in range(first, loop.iterations):
-            sums = _iterate(run, loop, images, velocity, classes, number, together)
+            since.append(_iterate(run, loop, images, velocity, classes, number, together))
             bar.advance()
             done = number + 1
             if watch is not None and watch_every and done % watch_every == 0 and done < loop.iterations:
                 watch(done, _whole(run, images, start))
             if done % LOG_EVERY and done < loop.iterations:
                 continue
-            means = run.mean({name: value * run.world.size / len(start) for name, value in sums.items()})
+            # Of a class, over the iterations since the last line: encoders differ, and under reuse they take turns.
+            share = run.world.size / len(start) / len(since)
+            means = run.mean({name: share * sum(sums[name] for sums in since) for name in since[0]})
+            since.clear()
             _refuse_unless_finite(means, done)
             run.log({f"condensing/{name}": value for name, value in means.items()}, done)
             bar.advance(0, say=", ".join(f"{name} {value:.4g}" for name, value in means.items()))

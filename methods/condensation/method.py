@@ -41,6 +41,7 @@ from .standard import Standard
 
 NOT_PRIVATE = "the condensed images start from records and are moved towards averages of records, without noise"
 MOST_SHOWN = 10
+PICTURE_WIDTH = 760
 
 
 @dataclass(frozen=True)
@@ -199,13 +200,18 @@ class Condensation(Settings):
         return judged, {name: Metric(value, "area under the curve", "lower") for name, value in areas.items()}
 
     def _picture(self, run: Run, images: Tensor) -> Any:
-        """One row a class, at most ten classes and ten images of each."""
+        """One row a class (one column, where a class has few images), at most ten images of each, enlarged by a whole number."""
         shown = images[:, :MOST_SHOWN]
-        return run.image("condensed", grid(shown.flatten(0, 1), rows=len(shown)))
+        if shown.shape[1] < len(shown) / 2:
+            shown = shown.transpose(0, 1)
+        picture = grid(shown.flatten(0, 1), rows=len(shown))
+        zoom = max(1, PICTURE_WIDTH // picture.shape[2])
+        return run.image("condensed", picture.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2))
 
     def _notes(self, judged: Mapping[str, Judged], note: str | None) -> list[str]:
         first = next(iter(judged.values()))
-        notes = [f"accuracies of the {len(first.last)} networks: {', '.join(f'{100 * a:.2f} %' for a in first.last)}"]
+        which = "the network" if len(first.last) == 1 else f"each of {len(first.last)} networks"
+        notes = [f"accuracy of {which}: {', '.join(f'{100 * a:.2f} %' for a in first.last)}"]
         if self.evaluation.looks > 1:
             best = 100 * float(np.mean(first.best))
             notes.append(
