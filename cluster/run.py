@@ -69,7 +69,7 @@ def run(resolved: Resolved) -> Finished:
         outcome = ray_train.fit(
             resolved.method, ground.data, folder=folder, seed=config.seed, workers=config.cluster.workers,
             use_gpu=config.cluster.use_gpu, cpus_per_worker=config.cluster.cpus_per_worker,
-            label_selector=config.cluster.label_selector,
+            label_selector=config.cluster.label_selector, address=config.cluster.address,
         )  # fmt: skip
         told = ground.told(outcome)
     after = _spent(ledger_url, resolved)

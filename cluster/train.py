@@ -53,11 +53,13 @@ def fit(
     max_failures: int = 0,
     autoscaling: bool = False,
     reporter: Reporter | None = None,
+    address: str | None = None,
 ) -> Outcome:
     """Run a method and return its outcome. An error of the method comes back as itself, with its exit code.
 
     `data` travels to the workers by pickle, inside one trust domain. `max_failures` counts restarts after the death of
     a worker or an error; each goes on from the last checkpoint. `label_selector` picks nodes by their Ray labels.
+    `address`: of the Ray cluster; None: the current session, or a private one.
     Asking for more than the cluster has is an error, unless `autoscaling` says that it grows.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
@@ -70,7 +72,7 @@ def fit(
         with _quiet():
             _trainer(partial(work, reporter=reporter), folder, workers=0).fit()
         return Outcome.read(folder)
-    with ray_session(), _quiet(), _mirrored(folder / _PROGRESS, reporter), _kept_interrupt():
+    with ray_session(address=address), _quiet(), _mirrored(folder / _PROGRESS, reporter), _kept_interrupt():
         _check_room(room(workers, cpus_per_worker=cpus_per_worker, use_gpu=use_gpu), autoscaling, reporter)
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # An older start's: Ray would take it for this one's.
         trainer = _trainer(

@@ -135,12 +135,12 @@ def _set(schema: DictConfig, path: tuple[str, ...], value: Any, where: str) -> s
             return f"{name}: {section[:-1]} is a value, not a section"
         # A free dictionary (no structured type behind it) takes any key.
         known = [str(k) for k in node]
-        if key not in known and OmegaConf.is_struct(node):
+        if key not in known and OmegaConf.get_type(node) is not dict:
             return f"unknown key '{name}'{choices.nearest(key, known, section=section)}"
         if depth < len(path) - 1:
             node = node[key]
     try:
-        OmegaConf.update(schema, ".".join(path), value)
+        OmegaConf.update(schema, ".".join(path), value, force_add=OmegaConf.get_type(node) is dict)
     except OmegaConfBaseException as error:
         return f"{name}: {str(error).splitlines()[0]}"
     return None

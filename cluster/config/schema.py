@@ -74,7 +74,7 @@ class Cluster:
     workers: int = 0
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
-    label_selector: dict[str, str] | None = None
+    label_selector: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -84,3 +84,9 @@ def test_several_values_and_deletions_are_refused() -> None:
 def test_where_files_lie_does_not_change_the_identity_of_a_run() -> None:
     assert compose([]).digest == compose(["root=elsewhere", "cluster.num_cpus=2"]).digest
     assert compose([]).digest != compose(["seed=1"]).digest
+
+
+def test_labels_of_nodes_can_be_asked_for() -> None:
+    resolved = compose(["cluster.label_selector.pool=gpu"])
+    assert resolved.config.cluster.label_selector == {"pool": "gpu"}
+    assert compose([]).config.cluster.label_selector == {}
