@@ -18,6 +18,10 @@ from .platform.errors import BadInput, InternalBug, StillhouseError
 COMMANDS = {
     "run": "run a method: stillhouse run method=pate data=digits",
     "compare": "run the arms of a study with the same seeds: stillhouse compare digits_pate",
+    "submit": "run on a Ray cluster: stillhouse submit method=pate data=digits root=/shared/runs --address http://HOST:8265",
+    "status": "show how a job on a Ray cluster stands",
+    "logs": "show what a job on a Ray cluster printed",
+    "stop": "end a job on a Ray cluster",
     "serve": "run the privacy aggregator of one data set",
     "silo": "join an aggregator as a data owner: train on a folder, send votes",
     "ask": "ask an aggregator for labels of public images",
