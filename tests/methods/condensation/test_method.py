@@ -96,7 +96,7 @@ def test_what_a_run_ends_with(name: str, digits: LabelledData, tmp_path: Path, f
     assert stored.factor == own.factor
     assert 0 <= stored.images.min() <= stored.images.max() <= 1  # check P3, on export
     picture = Image.open(tmp_path / "run" / outcome.artefacts["grid"])
-    assert picture.size == (8 + 4, 10 * 10 + 2)
+    assert picture.size == (7 * (10 * 10 + 2), 7 * (8 + 4))  # one row, enlarged
 
     assert ("relative_accuracy" in outcome.metrics) == ("all data" in outcome.baselines) == own.full_data
     if own.iterations:
