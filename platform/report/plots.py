@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "path.simplify": False,
     "text.parse_math": False,
 }
+NOTHING = 1e-9  # an epsilon that no axis can show
 _TAGS = {"released": "", "diagnostic": "simulation only, not released", "non_private": "no privacy, not released"}
 # What matplotlib writes and a page does not need: the page sets the fonts and sizes, nothing lies outside the canvas.
 _UNWANTED = [
@@ -95,7 +96,9 @@ def spending_line(spending: Spending, width: int = 360) -> Markup:
     """Epsilon so far over queries asked, with the cap where there is one."""
     height, left, bottom, top, right = 230, 40, 200, 26, 16
     total = spending.epsilon[-1]
-    ceiling = max(total, spending.cap or 0) * 1.04 or 1.0
+    ceiling = max(total, spending.cap or 0) * 1.04
+    if ceiling < NOTHING:
+        ceiling = 1.0
     across, up = (width - left - right) / spending.asked, (bottom - top) / ceiling
     at = np.unique(np.linspace(0, spending.asked - 1, min(spending.asked, 600)).round().astype(int))
     x = left + np.concatenate([[0], (at + 1) * across])

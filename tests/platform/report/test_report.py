@@ -16,7 +16,16 @@ from stillhouse.platform.errors import BadInput
 from stillhouse.platform.privacy.statement import PrivacyStatement
 from stillhouse.platform.report import plots
 from stillhouse.platform.report.html import render_report, write_report
-from stillhouse.platform.report.report import Accuracy, Agreement, Report, Spending, delta_text, epsilon_text, percent
+from stillhouse.platform.report.report import (
+    Accuracy,
+    Agreement,
+    Curve,
+    Report,
+    Spending,
+    delta_text,
+    epsilon_text,
+    percent,
+)
 from stillhouse.platform.report.tables import print_report
 
 NOT_COVERED = "simulation only, not released, not covered by the epsilon"
@@ -180,3 +189,21 @@ def test_numbers_as_people_read_them():
     assert [epsilon_text(e) for e in (2.0, 2.5274, 0.0, math.inf)] == ["2", "2.527", "0", "∞"]
     assert percent(0.8768) == "87.7 %" and percent(0.8768, 0.0101) == "87.7 % ± 1.0"
     assert delta_text(1e-5) == "1e-5" and delta_text(2.5e-12) == "2.5e-12" and delta_text(0.0) == "0"
+
+
+def test_an_epsilon_too_small_for_any_axis_is_drawn():
+    ElementTree.fromstring(str(plots.spending_line(Spending((5e-324,), 0))))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50))
+def test_any_curve_is_drawn(values):
+    curve = Curve("loss", "iterations", tuple((float(10 * i), v) for i, v in enumerate(values)))
+    ElementTree.fromstring(str(plots.curve_line(curve)))
+    assert "Line chart of loss" in plots.curve_alt(curve)
+
+
+def test_a_curve_needs_two_finite_points():
+    with pytest.raises(BadInput):
+        Curve("loss", "iterations", ((0.0, 1.0),))
+    with pytest.raises(BadInput):
+        Curve("loss", "iterations", ((0.0, 1.0), (1.0, float("nan"))))
