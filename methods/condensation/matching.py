@@ -5,7 +5,7 @@ Each is a term of the loop in `condensing.py`: decoded synthetic images of some 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -93,7 +93,9 @@ class RealMatching:
         return [self.discrepancy(own, other) for own, other in zip(synthetic, real, strict=True)]
 
     @torch.no_grad()
-    def _real(self, features, classes: Sequence[int], key: int, like: Tensor) -> list[Tensor]:  # type: ignore[no-untyped-def]
+    def _real(
+        self, features: Callable[[Tensor], Tensor], classes: Sequence[int], key: int, like: Tensor
+    ) -> list[Tensor]:
         missing = [c for c in classes if (key, c) not in self._kept]
         if missing:
             batches = [

@@ -72,9 +72,11 @@ class Condensation(Settings):
         metrics["epsilon"] = Metric(made.statement.epsilon, "epsilon", "lower")
         baselines: dict[str, Mapping[str, Metric]] = {}
         if made.full_data is not None:
-            baselines["all data"] = {"accuracy": Metric(made.full_data, "fraction", "higher")}
+            few = self.experts.images
+            taught = "all data" if few is None else f"the first {few} images of each class"
+            baselines[taught] = {"accuracy": Metric(made.full_data, "fraction", "higher")}
             relative = metrics["student_accuracy"].value / made.full_data
-            metrics["relative_accuracy"] = Metric(relative, "fraction of all data's accuracy", "higher")
+            metrics["relative_accuracy"] = Metric(relative, f"fraction of the accuracy with {taught}", "higher")
         return Outcome(
             self.algorithm, metrics, made.statement, artefacts=artefacts, baselines=baselines,
             notes=tuple(self._notes(judged, note)),
@@ -108,7 +110,7 @@ class Condensation(Settings):
             if run.world.first:
                 run.say(f"expert {piece.number + 1} of {self.needs_experts}")
                 piece.make(str(run.device), getattr(run, "reporter", None))
-            run.agree(True)
+            run.agree(True)  # The other processes wait for the first one's.
             experts.append(piece.make(str(run.device), Silent()))
         encoders: Encoders
         terms: list[Term] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...platform.errors import BadInput
-from ...platform.nn.architectures import NETWORKS
 from ...platform.privacy.validate import non_negative, positive, positive_int
+from ...platform.training.files import check_name
 from . import initial
 from .augment import Augmentation
 from .discrepancy import DISCREPANCIES
@@ -88,6 +88,7 @@ class Settings:
     release: Release = field(default_factory=Release)
 
     def __post_init__(self) -> None:
+        check_name(self.algorithm)  # It names the run's folder.
         positive_int(
             ipc=self.ipc, factor=self.factor, encoder_every=self.encoder_every, real_batch=self.real_batch,
             most_synthetic=self.most_synthetic,
@@ -108,7 +109,6 @@ class Settings:
         ):  # fmt: skip
             if value not in known:
                 raise BadInput(f"{name} is {value!r}", mend=f"use one of {', '.join(known)}")
-        assert set(WITH_FEATURES) <= set(NETWORKS)
         self._check_together()
 
     def _check_together(self) -> None:

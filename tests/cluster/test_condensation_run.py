@@ -87,9 +87,10 @@ def test_the_report_has_curves_pictures_and_references(home: Path, finished: Fin
     (picture,) = report.pictures
     assert (finished.folder / picture.path).exists()
     bars = {bar.label: bar for bar in report.accuracies}
-    assert set(bars) == {"student", "all data"}
+    taught = "the first 10 images of each class"
+    assert set(bars) == {"student", taught}
     assert bars["student"].deviation is not None
-    assert bars["all data"].standing == "non_private"
+    assert bars[taught].standing == "non_private"
     assert report.title == "DANCE on digits"
     assert report.privacy.coverage == "uncovered"
     assert report.spending is None

@@ -20,10 +20,12 @@ from stillhouse.methods.condensation.evaluation import Evaluation
 from stillhouse.methods.condensation.experts import ExpertPool
 from stillhouse.methods.condensation.matching import Calibration, RealMatching, Reuse
 from stillhouse.methods.condensation.recipe import Recipe
+from stillhouse.methods.condensation.settings import WITH_FEATURES
 from stillhouse.methods.labelled import LabelledData
 from stillhouse.platform.data.images import ImageData
 from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput
+from stillhouse.platform.nn.architectures import NETWORKS
 from stillhouse.platform.training.metrics import read_metrics
 from stillhouse.platform.training.outcome import Outcome, execute
 from stillhouse.platform.training.progress import Silent
@@ -98,7 +100,9 @@ def test_what_a_run_ends_with(name: str, digits: LabelledData, tmp_path: Path, f
     picture = Image.open(tmp_path / "run" / outcome.artefacts["grid"])
     assert picture.size == (7 * (10 * 10 + 2), 7 * (8 + 4))  # one row, enlarged
 
-    assert ("relative_accuracy" in outcome.metrics) == ("all data" in outcome.baselines) == own.full_data
+    assert ("relative_accuracy" in outcome.metrics) == own.full_data
+    # The reference is named by what it was taught: not all data here.
+    assert list(outcome.baselines) == (["the first 8 images of each class"] if own.full_data else [])
     if own.iterations:
         curves = read_metrics(tmp_path / "run" / "metrics.jsonl")
         logged = {name for name in curves if name.startswith("condensing/")}
@@ -295,3 +299,23 @@ def test_preparations_are_the_experts(digits: LabelledData) -> None:
     assert len(method("m3d", full_data=True).preparations(digits)) == 1
     assert len(method("dance", iterations=0, full_data=False).preparations(digits)) == 0
     assert method("dance").preparations(replace(digits, train=None)) == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ""])
+def test_a_name_that_would_leave_the_root_is_refused(name: str) -> None:
+    with pytest.raises(BadInput):
+        Condensation(algorithm=name)
+
+
+def test_architectures_of_encoders_exist() -> None:
+    assert set(WITH_FEATURES) <= set(NETWORKS)
+
+
+def test_pixels_that_are_no_numbers_and_labels_that_are_missing_are_refused() -> None:
+    pixels, labels = np.zeros((3, 1, 8, 8), np.uint8), np.zeros(3, np.int64)
+    with pytest.raises(BadInput, match="uint8"):
+        ImageData(np.full((3, 1, 8, 8), np.nan), labels, 2, "mine")
+    with pytest.raises(BadInput, match="one label an image"):
+        ImageData(pixels, labels[:2], 2, "mine")
+    with pytest.raises(BadInput, match="outside"):
+        ImageData(pixels, labels - 1, 2, "mine")
