@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class SiloStub:
-    """For data owners: fetch open batches, send votes.
+    """For data owners: fetch open batches, send votes or vectors.
     """
 
     def __init__(self, channel):
@@ -51,6 +51,11 @@ class SiloStub:
                 request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVotesRequest.SerializeToString,
                 response_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVotesReply.FromString,
                 _registered_method=True)
+        self.SendVectors = channel.unary_unary(
+                '/stillhouse.aggregator.v1.Silo/SendVectors',
+                request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVectorsRequest.SerializeToString,
+                response_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVectorsReply.FromString,
+                _registered_method=True)
         self.ReportFailure = channel.unary_unary(
                 '/stillhouse.aggregator.v1.Silo/ReportFailure',
                 request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.ReportFailureRequest.SerializeToString,
@@ -59,7 +64,7 @@ class SiloStub:
 
 
 class SiloServicer:
-    """For data owners: fetch open batches, send votes.
+    """For data owners: fetch open batches, send votes or vectors.
     """
 
     def Join(self, request, context):
@@ -77,6 +82,13 @@ class SiloServicer:
 
     def SendVotes(self, request, context):
         """One vote a silo and batch: the same again is taken, another is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendVectors(self, request, context):
+        """One silo's vectors on a batch that asks for them: the same again is taken, another is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +118,11 @@ def add_SiloServicer_to_server(servicer, server):
                     request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVotesRequest.FromString,
                     response_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVotesReply.SerializeToString,
             ),
+            'SendVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendVectors,
+                    request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVectorsRequest.FromString,
+                    response_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVectorsReply.SerializeToString,
+            ),
             'ReportFailure': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportFailure,
                     request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.ReportFailureRequest.FromString,
@@ -120,7 +137,7 @@ def add_SiloServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Silo:
-    """For data owners: fetch open batches, send votes.
+    """For data owners: fetch open batches, send votes or vectors.
     """
 
     @staticmethod
@@ -205,6 +222,33 @@ class Silo:
             _registered_method=True)
 
     @staticmethod
+    def SendVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stillhouse.aggregator.v1.Silo/SendVectors',
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVectorsRequest.SerializeToString,
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SendVectorsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ReportFailure(request,
             target,
             options=(),
@@ -252,6 +296,21 @@ class AnalystStub:
                 request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.AnswersRequest.SerializeToString,
                 response_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.BatchStatus.FromString,
                 _registered_method=True)
+        self.SubmitVectors = channel.unary_unary(
+                '/stillhouse.aggregator.v1.Analyst/SubmitVectors',
+                request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SubmitVectorsRequest.SerializeToString,
+                response_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.VectorStatus.FromString,
+                _registered_method=True)
+        self.VectorAnswers = channel.unary_unary(
+                '/stillhouse.aggregator.v1.Analyst/VectorAnswers',
+                request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.AnswersRequest.SerializeToString,
+                response_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.VectorStatus.FromString,
+                _registered_method=True)
+        self.Ensemble = channel.unary_unary(
+                '/stillhouse.aggregator.v1.Analyst/Ensemble',
+                request_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.EnsembleRequest.SerializeToString,
+                response_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.EnsembleReply.FromString,
+                _registered_method=True)
 
 
 class AnalystServicer:
@@ -272,6 +331,26 @@ class AnalystServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitVectors(self, request, context):
+        """The same for a question that is answered with vectors: a batch is charged whole or not at all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VectorAnswers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Ensemble(self, request, context):
+        """Whom questions are put to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnalystServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -284,6 +363,21 @@ def add_AnalystServicer_to_server(servicer, server):
                     servicer.Answers,
                     request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.AnswersRequest.FromString,
                     response_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.BatchStatus.SerializeToString,
+            ),
+            'SubmitVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitVectors,
+                    request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SubmitVectorsRequest.FromString,
+                    response_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.VectorStatus.SerializeToString,
+            ),
+            'VectorAnswers': grpc.unary_unary_rpc_method_handler(
+                    servicer.VectorAnswers,
+                    request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.AnswersRequest.FromString,
+                    response_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.VectorStatus.SerializeToString,
+            ),
+            'Ensemble': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ensemble,
+                    request_deserializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.EnsembleRequest.FromString,
+                    response_serializer=stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.EnsembleReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -341,6 +435,87 @@ class Analyst:
             '/stillhouse.aggregator.v1.Analyst/Answers',
             stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.AnswersRequest.SerializeToString,
             stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.BatchStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stillhouse.aggregator.v1.Analyst/SubmitVectors',
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.SubmitVectorsRequest.SerializeToString,
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.VectorStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VectorAnswers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stillhouse.aggregator.v1.Analyst/VectorAnswers',
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.AnswersRequest.SerializeToString,
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.VectorStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ensemble(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stillhouse.aggregator.v1.Analyst/Ensemble',
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.EnsembleRequest.SerializeToString,
+            stillhouse_dot_platform_dot_aggregator_dot_aggregator__pb2.EnsembleReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from .wire import MOST_BYTES, MOST_QUERIES, read_counts, write_images, write_stu
 LONG_POLL_SECONDS = 20.0
 RECONNECT_SECONDS = 15.0
 RECONNECT_PAUSE = 0.2
+
+Request_co = TypeVar("Request_co", covariant=True)
+Request = TypeVar("Request")
+Status = TypeVar("Status", pb.BatchStatus, pb.VectorStatus)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,7 @@ class Answers:
         spent_epsilon, epsilon_cap, delta, neighbouring: of the data set, all its releases together.
         histograms: noisy counts (Q, K) int64, whose largest give the labels, and rows of zeros where there is no answer; None
             for mechanisms that release labels. What is zero by noise and what by want of an answer, `statuses` tells.
+        voted: how many silos voted, for each query; 0 where no vote was needed.
     """
 
     labels: np.ndarray
@@ -48,6 +54,7 @@ class Answers:
     delta: float
     neighbouring: str
     histograms: np.ndarray | None = None
+    voted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +99,25 @@ def split(
         yield Part(batch.hash if key is None else f"{key}/{number}" if number else key, batch)
 
 
+class Submitted(Protocol[Request_co]):
+    """A batch under its name."""
+
+    @property
+    def key(self) -> str:
+        """The name."""
+
+    def request(self) -> Request_co:
+        """The message that submits it."""
+
+
 def ask_part(
-    part: Part,
-    submit: Callable[[pb.SubmitRequest], pb.BatchStatus],
-    answers: Callable[[pb.AnswersRequest], pb.BatchStatus],
+    part: Submitted[Request],
+    submit: Callable[[Request], Status],
+    answers: Callable[[pb.AnswersRequest], Status],
     *,
     wait_seconds: float,
     met_before: bool,
-) -> pb.BatchStatus:
+) -> Status:
     """Submit a batch and wait for its end. Once the aggregator was met, it may be away for a restart.
 
     Raises:
@@ -107,7 +125,7 @@ def ask_part(
         Unreachable: it does not answer.
     """
     end = time.monotonic() + wait_seconds
-    status: pb.BatchStatus | None = None
+    status: Status | None = None
     lost_at: float | None = None
     while status is None or status.state == BatchState.OPEN:
         left = end - time.monotonic()
@@ -159,6 +177,7 @@ def joined(parts: Sequence[tuple[Part, pb.BatchStatus]]) -> Answers:
         delta=budget.delta,
         neighbouring=budget.neighbouring,
         histograms=_joined_histograms(parts),
+        voted=tuple(status.voted for part, status in parts for _ in part.batch.images),
     )
 
 

@@ -21,7 +21,7 @@ from ..errors import BadInput
 from ..ledger.answers import answer_key
 from ..privacy.mechanisms import Mechanism
 
-ANSWERED, ABSTAINED, REINFORCED, BUDGET = "answered", "abstained", "reinforced", "budget"
+STATUSES = ANSWERED, ABSTAINED, REINFORCED, BUDGET = "answered", "abstained", "reinforced", "budget"
 STUDENT_UNITS = 2**24
 
 
@@ -69,12 +69,7 @@ class Batch:
     @cached_property
     def contents(self) -> tuple[str, ...]:
         """The hash of each query."""
-        head = json.dumps(["stillhouse query 1", list(self.images.shape[1:]), "uint8"]).encode()
-        rows = [hashlib.sha256(head + image.tobytes()) for image in np.ascontiguousarray(self.images)]
-        if self.student is not None:
-            for row, prediction in zip(rows, in_units(self.student), strict=True):
-                row.update(prediction.tobytes())
-        return tuple(row.hexdigest() for row in rows)
+        return contents_of(self.images, self.student)
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -82,11 +77,31 @@ class Batch:
         fingerprint = self.mechanism.fingerprint()
         return {content: answer_key(self.dataset, self.ensemble, content, fingerprint) for content in self.contents}
 
+    @property
+    def queries(self) -> int:
+        """How many there are."""
+        return len(self.images)
+
+    @property
+    def rehearsed_as(self) -> str:
+        """What its noise tables depend on."""
+        return self.mechanism.fingerprint()
+
     @cached_property
     def hash(self) -> str:
         """Identity of the whole batch; silos vote under it."""
         body = [self.id, self.dataset, self.ensemble, self.mechanism.fingerprint(), self.contents]
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
+
+
+def contents_of(images: np.ndarray, student: np.ndarray | None = None) -> tuple[str, ...]:
+    """The hash of each query: an image (c, h, w) uint8, and the student's prediction where the mechanism looks at it."""
+    head = json.dumps(["stillhouse query 1", list(images.shape[1:]), "uint8"]).encode()
+    rows = [hashlib.sha256(head + image.tobytes()) for image in np.ascontiguousarray(images)]
+    if student is not None:
+        for row, prediction in zip(rows, in_units(student), strict=True):
+            row.update(prediction.tobytes())
+    return tuple(row.hexdigest() for row in rows)
 
 
 def in_units(student: np.ndarray) -> np.ndarray:
@@ -151,6 +166,7 @@ class Result:
         reason: why it was refused or failed.
         histograms: noisy counts (Q, K) int64 where the mechanism releases them, rows of zeros where `labels` is -1; None for
             mechanisms that release labels, and unless DONE.
+        voted: how many silos voted, so how many were missing; 0 where no vote was needed, or a crash has made it forgotten.
     """
 
     state: BatchState
@@ -160,6 +176,7 @@ class Result:
     cost_nano_rho: int = 0
     reason: str = ""
     histograms: np.ndarray | None = None
+    voted: int = 0
 
     @classmethod
     def without_answers(cls, state: BatchState, queries: int, reason: str = "") -> Result:
@@ -176,11 +193,12 @@ class Result:
             "cost_nano_rho": self.cost_nano_rho,
             "reason": self.reason,
             "histograms": None if self.histograms is None else self.histograms.tolist(),
+            "voted": self.voted,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
-        """Read `to_json`'s form, also that of the time before there were histograms."""
+        """Read `to_json`'s form, also that of the time before there were histograms, or before it was kept how many voted."""
         histograms = data.get("histograms")
         return cls(
             BatchState(data["state"]),
@@ -190,4 +208,5 @@ class Result:
             int(data["cost_nano_rho"]),
             str(data["reason"]),
             None if histograms is None else np.asarray(histograms, np.int64),
+            int(data.get("voted", 0)),
         )

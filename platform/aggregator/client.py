@@ -15,16 +15,32 @@ import numpy as np
 from ..data.images import check_images
 from ..errors import BadInput, NotAuthorised
 from ..privacy.mechanisms import Mechanism
+from ..privacy.vector_mean import VectorMean
 from . import aggregator_pb2 as pb
 from . import aggregator_pb2_grpc as pb_grpc
 from .asking import Answers, Part, ask_part, joined, split
+from .asking_vectors import VectorAnswers, VectorPart, answered
 from .config import is_loopback
+from .tensors import read_question, write_tensor
 from .tls import client_credentials
+from .vector_batches import VectorQuestion
 from .wire import MESSAGE_OPTIONS, TOKEN_KEY, TOKEN_PREFIX, meaning, read_images, write_integers
 
 T = TypeVar("T")
 
-__all__ = ["Analyst", "Answers", "BudgetState", "Endpoint", "OfficerClient", "QueryBatch", "SiloClient", "Verified"]
+__all__ = [
+    "Analyst",
+    "Answers",
+    "BudgetState",
+    "Endpoint",
+    "EnsembleFacts",
+    "OfficerClient",
+    "QueryBatch",
+    "SiloClient",
+    "VectorAnswers",
+    "VectorQuery",
+    "Verified",
+]
 
 CALL_SECONDS = 60.0
 OPTIONS = [
@@ -74,6 +90,9 @@ class _Client:
         self._address = endpoint.address
         self._channel = endpoint.channel()
         self._metadata = ((TOKEN_KEY, TOKEN_PREFIX + endpoint.token),)
+        self._met = (
+            False  # Whoever was met and is gone may be starting again; an address where nobody answered may be wrong.
+        )
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -87,9 +106,11 @@ class _Client:
 
     def _call(self, method: Callable[..., T], request: Any, wait_seconds: float = 0.0) -> T:
         try:
-            return method(request, timeout=wait_seconds + CALL_SECONDS, metadata=self._metadata)
+            answer = method(request, timeout=wait_seconds + CALL_SECONDS, metadata=self._metadata)
         except grpc.RpcError as failure:
             raise meaning(failure, self._address) from None
+        self._met = True
+        return answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +122,16 @@ class QueryBatch:
     images: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class VectorQuery:
+    """A question that asks for vectors, and the mechanism that says how they are clipped and rounded."""
+
+    id: str
+    hash: str
+    question: VectorQuestion
+    mechanism: VectorMean
+
+
 class SiloClient(_Client):
     """A silo's side: dial out, fetch, vote."""
 
@@ -108,6 +139,7 @@ class SiloClient(_Client):
         super().__init__(endpoint)
         self._stub = pb_grpc.SiloStub(self._channel)
         self._silos: tuple[str, ...] = ()
+        self._vectors = False
 
     def join(self, description: dict[str, Any]) -> None:
         """Say who is here. Batches are asked for on behalf of `description["silos"]`, or of all that the token owns.
@@ -118,11 +150,14 @@ class SiloClient(_Client):
         """
         self._call(self._stub.Join, pb.JoinRequest(description_json=json.dumps(description)))
         self._silos = tuple(description.get("silos") or ())
+        self._vectors = "vectors" in (description.get("answers") or ())
 
-    def next_batch(self, wait_seconds: float) -> QueryBatch | None:
-        """Wait for a batch that lacks a vote of these silos."""
-        request = pb.NextBatchRequest(wait_seconds=wait_seconds, silos=self._silos)
+    def next_batch(self, wait_seconds: float) -> QueryBatch | VectorQuery | None:
+        """Wait for a batch that lacks a vote of these silos, or their vectors if they said that they have some."""
+        request = pb.NextBatchRequest(wait_seconds=wait_seconds, silos=self._silos, vectors=self._vectors)
         reply = self._call(self._stub.NextBatch, request, wait_seconds)
+        if reply.found and reply.HasField("vectors"):
+            return VectorQuery(reply.id, reply.hash, *read_question(reply.vectors))
         return QueryBatch(reply.id, reply.hash, read_images(reply.images)) if reply.found else None
 
     def send_votes(self, batch: QueryBatch, silos: Sequence[str], votes: np.ndarray) -> None:
@@ -137,9 +172,29 @@ class SiloClient(_Client):
         request = pb.SendVotesRequest(id=batch.id, hash=batch.hash, silos=silos, votes=write_integers(table))
         self._call(self._stub.SendVotes, request)
 
-    def report_failure(self, batch_id: str, kind: str) -> None:
-        """Say that these silos cannot vote on a batch, by the type of the error."""
-        self._call(self._stub.ReportFailure, pb.ReportFailureRequest(id=batch_id, kind=kind, silos=self._silos))
+    def send_vectors(self, batch: VectorQuery, silo: str, vectors: np.ndarray) -> None:
+        """Send one silo's vectors (rows, width), on the mechanism's grid.
+
+        Raises:
+            BadInput: they were not taken: wrong shape or type, too long, answered otherwise before, or too late.
+        """
+        request = pb.SendVectorsRequest(id=batch.id, hash=batch.hash, silo=silo, vectors=write_tensor(vectors))
+        self._call(self._stub.SendVectors, request)
+
+    def report_failure(self, batch_id: str, kind: str, silos: Sequence[str] | None = None) -> None:
+        """Say that these silos (None: all that joined) cannot vote on a batch, by the type of the error."""
+        whose = self._silos if silos is None else silos
+        self._call(self._stub.ReportFailure, pb.ReportFailureRequest(id=batch_id, kind=kind, silos=whose))
+
+
+@dataclass(frozen=True)
+class EnsembleFacts:
+    """Whom questions are put to: the data set, the ensemble, how many teachers it has, how many classes they know."""
+
+    dataset: str
+    ensemble: str
+    teachers: int
+    classes: int
 
 
 class Analyst(_Client):
@@ -171,16 +226,48 @@ class Analyst(_Client):
             Unreachable, NotAuthorised, BadInput: as they say.
         """
         queries = check_images(images, "queries")
-        met_before = False
 
         def send(part: Part) -> pb.BatchStatus:
-            nonlocal met_before
-            status = ask_part(part, self._submit, self._answers, wait_seconds=wait_seconds, met_before=met_before)
-            met_before = True
-            return status
+            return ask_part(part, self._submit, self._answers, wait_seconds=wait_seconds, met_before=self._met)
 
         parts = split(queries, mechanism, ensemble=ensemble, student=student, key=key)
         return joined([(part, send(part)) for part in parts])
+
+    def ask_vectors(
+        self,
+        question: VectorQuestion,
+        mechanism: VectorMean,
+        *,
+        ensemble: str,
+        key: str | None = None,
+        wait_seconds: float = 600.0,
+    ) -> VectorAnswers:
+        """Ask for vectors and wait for them.
+
+        The question is one batch: it is charged whole before anything is drawn. The same question again gives the same vectors
+        and costs nothing; one that was refused or failed is tried again.
+
+        Raises:
+            BudgetExhausted: the budget does not hold it; nothing was drawn.
+            TimedOut: too few silos answered, or the wait was over; asking again goes on from there.
+            BadInput: it does not fit into one message, or as it says. Unreachable, NotAuthorised: as they say.
+        """
+        part = VectorPart.of(question, mechanism, ensemble=ensemble, key=key)
+        return answered(
+            part,
+            ask_part(part, self._submit_vectors, self._vector_answers, wait_seconds=wait_seconds, met_before=self._met),
+        )
+
+    def ensemble(self) -> EnsembleFacts:
+        """Public facts about the ensemble that is served."""
+        reply = self._call(self._stub.Ensemble, pb.EnsembleRequest())
+        return EnsembleFacts(reply.dataset, reply.ensemble, reply.teachers, reply.classes)
+
+    def _submit_vectors(self, request: pb.SubmitVectorsRequest) -> pb.VectorStatus:
+        return self._call(self._stub.SubmitVectors, request)
+
+    def _vector_answers(self, request: pb.AnswersRequest) -> pb.VectorStatus:
+        return self._call(self._stub.VectorAnswers, request, request.wait_seconds)
 
     def _submit(self, request: pb.SubmitRequest) -> pb.BatchStatus:
         return self._call(self._stub.Submit, request)

@@ -38,6 +38,7 @@ class ServerConfig:
         ledger_url: the ledger's database; high_water: its mark, if not beside the SQLite file.
         tokens: file of token hashes.
         tls: required on every address that others can reach.
+        metrics: host:port on which Prometheus finds metrics (port 0: any free one); None: nowhere.
     """
 
     address: str
@@ -51,9 +52,15 @@ class ServerConfig:
     tokens: Path
     high_water: Path | None = None
     tls: TlsFiles | None = None
+    metrics: str | None = None
 
     def __post_init__(self) -> None:
-        problems = [*self._roster_problems(), *self._rule_problems(), *self._reach_problems()]
+        problems = [
+            *self._roster_problems(),
+            *self._rule_problems(),
+            *self._reach_problems(),
+            *self._metrics_problems(),
+        ]
         if problems:
             raise ConfigError(problems)
 
@@ -92,6 +99,17 @@ class ServerConfig:
         if self.tls is not None and self.tls.key is None:
             return ["TLS needs the certificate's key (--tls-key)"]
         return [f"no file {path}" for path in files if path is not None and not Path(path).is_file()]
+
+    def _metrics_problems(self) -> list[str]:
+        if self.metrics is None:
+            return []
+        try:
+            if is_loopback(self.metrics) or (self.tls is not None and self.tls.client_ca is not None):
+                return []
+        except BadInput as error:
+            return [str(error)]
+        why = "whoever asks for metrics shows no token, so must show a certificate"
+        return [f"metrics will not be served on {self.metrics}: {why}; give --client-ca, or serve them on 127.0.0.1"]
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -135,7 +135,7 @@ class Engine:
         if not (progress.chosen or progress.cost or self._stored(batch)):
             return self._refuse(batch, self._exhausted("one answer does"), progress)
         self._draw_and_store(batch, progress, counts[rows], rows)
-        return self._finish(batch, progress, cost=progress.cost + cost)
+        return self._finish(batch, progress, cost=progress.cost + cost, voted=len(votes))
 
     def rehearse(self, batch: Batch) -> None:
         """Run the mechanism on no votes at all, so that what it cannot do shows before anything is charged.
@@ -300,7 +300,7 @@ class Engine:
             self._answers.put({n: fresh[n] for n in ours}, {n: released[n] for n in ours & released.keys()})
         self._on_step("stored_answers")
 
-    def _finish(self, batch: Batch, progress: Progress, *, cost: int) -> Result:
+    def _finish(self, batch: Batch, progress: Progress, *, cost: int, voted: int = 0) -> Result:
         """Mark as done. Labels and histograms come from the store, whoever put them there."""
         keys, stored = batch.keys, self._stored(batch)
         reinforced = (
@@ -323,6 +323,7 @@ class Engine:
             np.array([c in stored and (c not in paid_now or first[c] != i) for i, c in enumerate(batch.contents)]),
             cost,
             histograms=self._histograms(batch),
+            voted=voted,
         )
         self._store.finish(batch.id, result, progress)
         self._on_step("done")

@@ -66,6 +66,15 @@ class Round:
         return len(self._votes)
 
     @property
+    def given_up(self) -> int:
+        """How many silos said that they cannot vote."""
+        return len(self._failed)
+
+    def lacks(self, silos: Iterable[str]) -> int:
+        """How many of these silos have no vote here."""
+        return sum(silo not in self._votes for silo in silos)
+
+    @property
     def complete(self) -> bool:
         """Whether nobody is left to wait for."""
         return not self.awaits(self.roster)

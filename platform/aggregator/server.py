@@ -6,21 +6,26 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ..errors import BadInput
+from ..log_lines import event_fields
 from ..privacy.noise import Noise, SystemNoise
 from . import aggregator_pb2 as pb
 from . import aggregator_pb2_grpc as pb_grpc
-from .config import ServerConfig
+from .config import ServerConfig, is_loopback
 from .service import AnalystService, OfficerService, SiloService
 from .service_desk import Desk
 from .tls import server_credentials
 from .tokens import Tokens
 from .wire import MESSAGE_OPTIONS
+
+if TYPE_CHECKING:
+    from .metrics import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,7 @@ class Aggregator:
         self._desk = Desk(config, noise or SystemNoise(), on_doubt=self._set_unwell)
         self._server = grpc.aio.server(options=OPTIONS)
         self._health = health.aio.HealthServicer()
+        self._metrics: MetricsServer | None = None
         tokens = Tokens(config.tokens)
         pb_grpc.add_SiloServicer_to_server(SiloService(config, tokens, self._desk), self._server)
         pb_grpc.add_AnalystServicer_to_server(AnalystService(config, tokens, self._desk), self._server)
@@ -60,6 +66,7 @@ class Aggregator:
         try:
             await self._desk.start()
             port = self._listen()
+            self._metrics = self._serve_metrics()
         except BaseException:
             await self._desk.finish()
             raise
@@ -72,7 +79,14 @@ class Aggregator:
         await self._health.enter_graceful_shutdown()
         self._desk.close()
         await self._server.stop(GRACE_SECONDS)
+        if self._metrics is not None:  # Before the ledger is let go of, which they read.
+            await asyncio.to_thread(self._metrics.stop)
         await self._desk.finish()
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Where metrics are served, if they are."""
+        return None if self._metrics is None else self._metrics.port
 
     async def _set_unwell(self) -> None:
         # What was doubtful once stays so until somebody has looked: a restart reads the whole ledger again.
@@ -81,6 +95,20 @@ class Aggregator:
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in ("", *SERVICES):
             await self._health.set(name, status)
+
+    def _serve_metrics(self) -> MetricsServer | None:
+        config = self._config
+        if config.metrics is None:
+            return None
+        from .metrics import AggregatorCollector, MetricsServer  # Not every aggregator has a use for the library.
+
+        collector = AggregatorCollector(
+            self._desk.tally, self._desk.budget_now, dataset=config.dataset, ensemble=config.ensemble
+        )
+        server = MetricsServer(config.metrics, collector, None if is_loopback(config.metrics) else config.tls)
+        told = event_fields("metrics.served", port=server.port)
+        log.info("metrics on port %d", server.port, extra=told)
+        return server
 
     def _listen(self) -> int:
         address, tls = self._config.address, self._config.tls
@@ -115,6 +143,6 @@ async def _serve(config: ServerConfig, ready: Callable[[int], None], noise: Nois
     try:
         ready(port)
         await stopped.wait()
-        log.info("shutting down")
+        log.info("shutting down", extra=event_fields("server.stopping"))
     finally:
         await aggregator.stop()

@@ -16,6 +16,7 @@ import grpc
 from ..errors import BadInput, NotAuthorised
 from ..ledger.ledger import Ledger
 from ..ledger.records import Budget
+from ..log_lines import about_error, event_fields
 from ..privacy.budget import BudgetKind
 from ..privacy.mechanisms import mechanism_from_json
 from ..privacy.statement import REPLACE_ONE
@@ -24,7 +25,9 @@ from . import aggregator_pb2_grpc as pb_grpc
 from .batches import Batch, Result
 from .config import ServerConfig
 from .service_desk import Desk
+from .tensors import read_question, read_tensor, write_question, write_tensor
 from .tokens import Caller, Tokens, UnknownToken
+from .vector_batches import VectorBatch, VectorResult
 from .wire import (
     ERROR_KEY,
     TOKEN_KEY,
@@ -47,13 +50,15 @@ Reply = TypeVar("Reply")
 ENTRIES_AT_ONCE = 5000
 LONGEST_DESCRIPTION = 2**20
 LONGEST_KEY = 200
+_VECTORS = "vectors"
 
 
-class _HasTokens(Protocol):
+class _HasDesk(Protocol):
     tokens: Tokens
+    desk: Desk
 
 
-S = TypeVar("S", bound=_HasTokens)
+S = TypeVar("S", bound=_HasDesk)
 Handler = Callable[[S, Request, Caller], Awaitable[Reply]]
 
 
@@ -64,11 +69,14 @@ def only(role: str) -> Callable[[Handler[S, Request, Reply]], Callable[[S, Reque
         @functools.wraps(handler)
         async def call(self: S, request: Request, context: grpc.aio.ServicerContext[Any, Any]) -> Reply:
             try:
-                return await handler(self, request, _caller(self.tokens, context, role))
+                caller = _caller(self.tokens, context, role)
+                with self.desk.tally.call(role):
+                    return await handler(self, request, caller)
             except Exception as error:
                 ours = sanitised(error)
                 if ours is not error:
-                    log.error("%s failed: %s", handler.__name__, type(error).__name__)
+                    told = event_fields("call.failed", call=handler.__name__, **about_error(error))
+                    log.error("%s failed: %s", handler.__name__, type(error).__name__, extra=told)
                 details = ((ERROR_KEY, write_error(ours)),)
                 await context.abort(code_of(ours), ours.what[:500], trailing_metadata=details)
                 raise
@@ -98,7 +106,7 @@ class SiloService(pb_grpc.SiloServicer):
 
     def __init__(self, config: ServerConfig, tokens: Tokens, desk: Desk) -> None:
         self.tokens = tokens
-        self._config, self._desk = config, desk
+        self._config, self.desk = config, desk
 
     @only("silo")
     async def Join(self, request: pb.JoinRequest, caller: Caller) -> pb.JoinReply:  # noqa: N802
@@ -111,15 +119,20 @@ class SiloService(pb_grpc.SiloServicer):
                 f"this silo knows {classes} classes, the aggregator {self._config.classes}",
                 mend="serve and train with the same classes",
             )
-        log.info("joined: %r with %d silos", caller.name, len(silos))
+        told = event_fields("silo.joined", caller=caller.name, silos=len(silos))
+        log.info("joined: %r with %d silos", caller.name, len(silos), extra=told)
         return pb.JoinReply(dataset=self._config.dataset, ensemble=self._config.ensemble, classes=self._config.classes)
 
     @only("silo")
     async def NextBatch(self, request: pb.NextBatchRequest, caller: Caller) -> pb.NextBatchReply:  # noqa: N802
         """Wait for a batch that lacks a vote of the caller's silos."""
-        batch = await self._desk.next_batch(self._owned(caller, request.silos), _seconds(request.wait_seconds))
+        silos, seconds = self._owned(caller, request.silos), _seconds(request.wait_seconds)
+        batch = await self.desk.next_batch(silos, seconds, vectors=request.vectors)
         if batch is None:
             return pb.NextBatchReply(found=False)
+        if isinstance(batch, VectorBatch):
+            asked = write_question(batch.question, batch.mechanism)
+            return pb.NextBatchReply(found=True, id=batch.id, hash=batch.hash, vectors=asked)
         return pb.NextBatchReply(found=True, id=batch.id, hash=batch.hash, images=write_images(batch.images))
 
     @only("silo")
@@ -128,17 +141,25 @@ class SiloService(pb_grpc.SiloServicer):
         silos = self._owned(caller, request.silos)
         if len(silos) != len(request.silos):
             raise BadInput("votes must name their silos, each once")
-        self._desk.vote(
+        self.desk.vote(
             request.id, request.hash, silos, lambda queries: read_integers(request.votes, (len(silos), queries))
         )
         return pb.SendVotesReply()
 
     @only("silo")
+    async def SendVectors(self, request: pb.SendVectorsRequest, caller: Caller) -> pb.SendVectorsReply:  # noqa: N802
+        """Take one silo's vectors in: of the caller's own silos only, within the bound, for a batch that is open."""
+        [silo] = self._owned(caller, [request.silo])
+        self.desk.take_vectors(request.id, request.hash, silo, read_tensor(request.vectors, "a silo's answer"))
+        return pb.SendVectorsReply()
+
+    @only("silo")
     async def ReportFailure(self, request: pb.ReportFailureRequest, caller: Caller) -> pb.ReportFailureReply:  # noqa: N802
         """Note that the caller's silos cannot vote on a batch. Of the reason only the name of an error's type is kept."""
         kind = request.kind if request.kind.isidentifier() and len(request.kind) <= 80 else "unnamed"
-        log.warning("%r cannot vote on a batch: %s", caller.name, kind)
-        self._desk.give_up(request.id, self._owned(caller, request.silos))
+        told = event_fields("silo.cannot_vote", caller=caller.name, kind=kind)
+        log.warning("%r cannot vote on a batch: %s", caller.name, kind, extra=told)
+        self.desk.give_up(request.id, self._owned(caller, request.silos))
         return pb.ReportFailureReply()
 
     def _owned(self, caller: Caller, named: Any) -> list[str]:
@@ -159,17 +180,57 @@ class AnalystService(pb_grpc.AnalystServicer):
 
     def __init__(self, config: ServerConfig, tokens: Tokens, desk: Desk) -> None:
         self.tokens = tokens
-        self._config, self._desk = config, desk
+        self._config, self.desk = config, desk
 
     @only("analyst")
     async def Submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.BatchStatus:  # noqa: N802
         """Take a batch in; it is on disk when this returns."""
-        return _status(*await self._desk.submit(self._batch(request, caller)))
+        return _status(*await self.desk.submit(self._batch(request, caller)))
 
     @only("analyst")
     async def Answers(self, request: pb.AnswersRequest, caller: Caller) -> pb.BatchStatus:  # noqa: N802
         """Wait for the end of a batch."""
-        return _status(*await self._desk.answers(_id(caller, request.key), _seconds(request.wait_seconds)))
+        return _status(*await self.desk.answers(_id(caller, request.key), _seconds(request.wait_seconds)))
+
+    @only("analyst")
+    async def SubmitVectors(self, request: pb.SubmitVectorsRequest, caller: Caller) -> pb.VectorStatus:  # noqa: N802
+        """Take a batch in that asks for vectors; it is on disk when this returns."""
+        question, mechanism = read_question(request.question)
+        batch = VectorBatch(
+            id=_id(caller, request.key, _VECTORS),
+            dataset=self._config.dataset,
+            ensemble=request.ensemble,
+            mechanism=mechanism,
+            question=question,
+            deadline=time.time() + self._config.deadline_seconds,
+        )
+        return self._vector_status(*await self.desk.submit_vectors(batch))
+
+    @only("analyst")
+    async def VectorAnswers(self, request: pb.AnswersRequest, caller: Caller) -> pb.VectorStatus:  # noqa: N802
+        """Wait for the end of a batch that asks for vectors."""
+        id_, seconds = _id(caller, request.key, _VECTORS), _seconds(request.wait_seconds)
+        return self._vector_status(*await self.desk.vector_answers(id_, seconds))
+
+    @only("analyst")
+    async def Ensemble(self, request: pb.EnsembleRequest, caller: Caller) -> pb.EnsembleReply:  # noqa: N802
+        """Whom questions are put to: public facts."""
+        config = self._config
+        return pb.EnsembleReply(
+            dataset=config.dataset, ensemble=config.ensemble, teachers=len(config.silos), classes=config.classes
+        )
+
+    def _vector_status(self, result: VectorResult, budget: Budget | None) -> pb.VectorStatus:
+        return pb.VectorStatus(
+            state=result.state.value,
+            noisy=None if result.noisy is None else write_tensor(result.noisy),
+            from_store=result.paid_before,
+            cost_nano_rho=result.cost_nano_rho,
+            reason=result.reason,
+            budget=None if budget is None else _budget(budget),
+            voted=result.voted,
+            teachers=len(self._config.silos),
+        )
 
     def _batch(self, request: pb.SubmitRequest, caller: Caller) -> Batch:
         images = read_images(request.images)
@@ -195,13 +256,13 @@ class OfficerService(pb_grpc.OfficerServicer):
 
     def __init__(self, config: ServerConfig, tokens: Tokens, desk: Desk) -> None:
         self.tokens = tokens
-        self._config, self._desk = config, desk
+        self._config, self.desk = config, desk
 
     @only("officer")
     async def Budget(self, request: pb.BudgetRequest, caller: Caller) -> pb.BudgetReply:  # noqa: N802
         """What was granted and spent."""
         dataset = request.dataset or self._config.dataset
-        return _budget(await self._desk.on_ledger(lambda ledger: ledger.budget(dataset)))
+        return _budget(await self.desk.on_ledger(lambda ledger: ledger.budget(dataset)))
 
     @only("officer")
     async def Grant(self, request: pb.GrantRequest, caller: Caller) -> pb.BudgetReply:  # noqa: N802
@@ -224,14 +285,14 @@ class OfficerService(pb_grpc.OfficerServicer):
                 by=caller.name,
             )
 
-        budget = await self._desk.on_ledger(grant)
-        log.info("%r granted a budget", caller.name)
+        budget = await self.desk.on_ledger(grant)
+        log.info("%r granted a budget", caller.name, extra=event_fields("budget.granted", caller=caller.name))
         return _budget(budget)
 
     @only("officer")
     async def Entries(self, request: pb.EntriesRequest, caller: Caller) -> pb.EntriesReply:  # noqa: N802
         """Entries of the ledger, each as JSON, from the first that the caller lacks."""
-        entries = await self._desk.on_ledger(lambda ledger: ledger.entries(request.dataset or None))
+        entries = await self.desk.on_ledger(lambda ledger: ledger.entries(request.dataset or None))
         rest = [entry for entry in entries if entry.seq > request.after]
         texts = [json.dumps(entry._asdict()) for entry in rest[:ENTRIES_AT_ONCE]]
         return pb.EntriesReply(entries_json=texts, more=len(rest) > len(texts))
@@ -239,15 +300,15 @@ class OfficerService(pb_grpc.OfficerServicer):
     @only("officer")
     async def Verify(self, request: pb.VerifyRequest, caller: Caller) -> pb.VerifyReply:  # noqa: N802
         """Read the whole ledger again and check it."""
-        found = await self._desk.on_ledger(lambda ledger: ledger.verify())
+        found = await self.desk.on_ledger(lambda ledger: ledger.verify())
         return pb.VerifyReply(ok=found.ok, entries=found.entries, problems=found.problems)
 
 
-def _id(caller: Caller, key: str) -> str:
+def _id(caller: Caller, key: str, *kind: str) -> str:
     """A batch is its analyst's own: two who choose the same key have two batches, and neither sees the other's."""
     if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
         raise BadInput(f"a batch's key is 1 to {LONGEST_KEY} printable characters")
-    return hashlib.sha256(json.dumps([caller.name, key]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([caller.name, key, *kind]).encode()).hexdigest()
 
 
 def _description(text: str) -> dict[str, Any]:
@@ -276,6 +337,7 @@ def _status(result: Result, budget: Budget | None) -> pb.BatchStatus:
         reason=result.reason,
         budget=None if budget is None else _budget(budget),
         histograms=write_counts(result.histograms),
+        voted=result.voted,
     )
 
 

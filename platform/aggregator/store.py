@@ -82,7 +82,7 @@ class BatchStore:
             "progress": Progress().to_text(),
             "version": Progress().version,
         }
-        with self._mine() as connection:
+        with self.mine() as connection:
             connection.execute(_batches.insert(), row | _content(batch))
 
     def known_hash(self, batch_id: str) -> str | None:
@@ -137,7 +137,7 @@ class BatchStore:
             "deadline": batch.deadline,
             "version": progress.version,
         }
-        with self._mine() as connection:
+        with self.mine() as connection:
             update = _batches.update().where(_batches.c.id == batch.id, ~_OPEN)
             connection.execute(update.values(**again, progress=progress.to_text(), **_content(batch)))
 
@@ -156,7 +156,7 @@ class BatchStore:
         return row
 
     @contextlib.contextmanager
-    def _mine(self) -> Iterator[Connection]:
+    def mine(self) -> Iterator[Connection]:
         """A transaction in a term that has not ended."""
         with writing(self._engine) as connection:
             for (dataset, ensemble), term in self._claimed.items():
@@ -170,7 +170,7 @@ class BatchStore:
 
     def _update(self, batch_id: str, on_top_of: int, **values: Any) -> None:
         same = (_batches.c.id == batch_id, _OPEN, _batches.c.version == on_top_of)
-        with self._mine() as connection:
+        with self.mine() as connection:
             if connection.execute(_batches.update().where(*same).values(**values)).rowcount != 1:
                 raise TimedOut(
                     "another aggregator works on this batch", why="it was changed meanwhile", mend="ask again"

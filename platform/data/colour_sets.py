@@ -1,4 +1,4 @@
-"""SVHN, CIFAR-10 and CIFAR-100: 32x32 images in three colours, in the files that torchvision leaves in a folder.
+"""SVHN, CIFAR-10 and CIFAR-100 (32x32) and STL-10 (96x96): images in three colours, in the files that torchvision leaves in a folder.
 
 CIFAR's files are pickles, which could call anything that Python can; here only lists, dicts, texts, numbers and arrays of bytes come
 out of them, the arrays through stand-ins, so that nothing in the file reaches numpy or any other code.
@@ -23,6 +23,7 @@ from .images import ImageData
 
 DIGITS = 10
 SHAPE = (3, 32, 32)
+STL_SHAPE = (3, 96, 96)
 AGAIN = "fetch the file again"
 
 
@@ -33,7 +34,7 @@ class ColourSet:
     Args:
         torchvision: its name there, which also makes the reader; parts: the arguments that fetch all of it, part by part.
         folder: where torchvision puts the files below the folder that it is given; train, test: these files.
-        read: from one file to images (n, 3, 32, 32) and labels (n,).
+        read: from one file to images (n, 3, height, width) and labels (n,).
         pool: how many of the test images, from the first, are the public pool.
         classes: how many classes there are.
         left_out: what else there is of the data set, for the protocol's sentence.
@@ -124,6 +125,22 @@ def read_cifar_batch(path: Path, *, key: str = "labels", classes: int = 10) -> t
     return pixels.reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
 
 
+def read_stl10(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read one of STL-10's files of labelled images, colour by colour and column by column; the file beside it has labels 1 .. 10."""
+    labels_path = path.with_name(path.name.replace("_X", "_y"))
+    try:
+        pixels, labels = (np.fromfile(one, np.uint8) for one in (path, labels_path))
+    except OSError as error:
+        raise BadInput(f"cannot read {error.filename or path}", why=type(error).__name__, mend=AGAIN) from None
+    if not len(labels) or len(pixels) != len(labels) * math.prod(STL_SHAPE):
+        why = f"{len(labels)} labels are beside {len(pixels)} bytes"
+        raise BadInput(f"{path} does not hold 3 x 96 x 96 bytes for each label", why=why, mend=AGAIN)
+    if labels.min() < 1 or labels.max() > DIGITS:
+        raise BadInput(f"{labels_path} holds a label outside 1 .. {DIGITS}", mend=AGAIN)
+    images = pixels.reshape(-1, *STL_SHAPE).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(images), labels.astype(np.int64) - 1
+
+
 class _Array:
     """Stands for a numpy array in a pickle, from its making to its contents; takes bytes only."""
 
@@ -210,5 +227,9 @@ COLOUR_SETS = {
     "cifar100": ColourSet(
         "CIFAR100", ({},), "cifar-100-python", ("train",), ("test",),
         partial(read_cifar_batch, key="fine_labels", classes=100), 9_000, classes=100,
+    ),
+    "stl10": ColourSet(
+        "STL10", ({},), "stl10_binary", ("train_X.bin",), ("test_X.bin",), read_stl10, 7_000,
+        left_out="the 100,000 unlabelled images of STL-10 are not in it",
     ),
 }  # fmt: skip

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInput
+from .celeba import CELEBA_SETS, INSTALL, read_celeba
+from .coil20 import read_coil20
 from .colour_sets import COLOUR_SETS, read_colour_set
 from .idx import read_idx
 from .image_folder import FOLDER_SETS, FolderSet, read_folder_set
@@ -27,6 +29,8 @@ PATE_PROTOCOL = (
 )
 JPEG_SET = "cifar10_jpeg"
 JPEG_ABOUT = "JPEG re-encoded CIFAR-10: lossy copies of its images, so results do not compare with those published for CIFAR-10. "
+COIL_SET = "coil20"
+COIL_SPLIT = {"private": 720, "pool": 432}
 DIGITS_SPLIT = {"private": 1000, "pool": 400}
 DIGITS_PROTOCOL = (
     "scikit-learn's 1,797 digits, split by record number into 1,000 private, 400 public pool (without labels) and 397 score "
@@ -46,6 +50,10 @@ class Source:
     score: ImageData
     protocol: str
     about: str = ""
+
+    def content_hash(self) -> str:
+        """Name all of its records."""
+        return "".join(part.content_hash() for part in (self.private, self.pool, self.score))
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,15 @@ def load(name: str, *, root: str | Path | None = None, download: bool = False) -
         return _idx_set(name, root, download)
     if name in COLOUR_SETS:
         return _colour_set(name, root, download)
+    if name in CELEBA_SETS:
+        return _celeba(name, root, download)
     if name == JPEG_SET:
         return _jpeg_set(root)
+    if name == COIL_SET:
+        return _coil20(root)
     if name in FOLDER_SETS:
         return _folder_set(name, FOLDER_SETS[name], root)
-    known = ["digits", *IDX_SETS, *COLOUR_SETS, JPEG_SET, *FOLDER_SETS]
+    known = ["digits", *IDX_SETS, *COLOUR_SETS, *CELEBA_SETS, JPEG_SET, COIL_SET, *FOLDER_SETS]
     raise BadInput(f"unknown data set '{name}'", mend=f"use one of {', '.join(known)}")
 
 
@@ -117,6 +129,23 @@ def _digits() -> Source:
     return Source(private_part, pool_part, score_part, DIGITS_PROTOCOL)
 
 
+def _coil20(root: str | Path | None) -> Source:
+    everything = read_coil20(root)
+    private, pool = COIL_SPLIT["private"], COIL_SPLIT["pool"]
+    if len(everything) <= private + pool:
+        raise BadInput(
+            f"'{COIL_SET}' has {len(everything)} images", why="it is published with 1,440", mend="copy the file again"
+        )
+    parts = np.split(_keyed_order(len(everything), f"{COIL_SET} split"), [private, private + pool])
+    private_part, pool_part, score_part = (everything.take(part) for part in parts)
+    protocol = (
+        f"COIL-20, split by record number into {private} private, {pool} public pool (without labels) and {len(score_part)} score "
+        "images, which are disjoint. All show the same 20 objects, from sides 5 degrees apart, so a score image has near neighbours "
+        "among the private ones."
+    )
+    return Source(private_part, pool_part, score_part, protocol)
+
+
 def _idx_set(name: str, root: str | Path | None, download: bool) -> Source:
     known = IDX_SETS[name]
     folder = _find(known, root)
@@ -137,6 +166,17 @@ def _colour_set(name: str, root: str | Path | None, download: bool) -> Source:
         "Pool and score set are disjoint parts of the test set."
     )
     return _pate_split(train, test, known.pool, protocol=protocol, install=known.install)
+
+
+def _celeba(name: str, root: str | Path | None, download: bool) -> Source:
+    known = CELEBA_SETS[name]
+    train, test = read_celeba(name, known, root=root, download=download)
+    pool = len(test) * 9 // 10
+    protocol = (
+        f"{known.about}The training part is private; the public pool is the first {pool:,} test images without their labels, the "
+        f"score set is the other {len(test) - pool:,}."
+    )
+    return replace(_pate_split(train, test, pool, protocol=protocol, install=INSTALL), about=known.about)
 
 
 def _jpeg_set(root: str | Path | None) -> Source:

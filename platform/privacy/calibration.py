@@ -10,14 +10,21 @@ A plan calibrated here fits the budget of the same epsilon exactly: costs are ro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from ..errors import BadInput
+from .accounting import epsilon_at_orders
 from .budget import BudgetKind, budget_cap, event_cost
 from .events import Event, SubsampledGaussianEvent
 from .mechanisms import ConfidentGNMax, GNMax, LNMax
+from .one_teacher_event import OneTeacherEvent
 from .validate import non_negative, positive, positive_int, probability
 
 _WIDEST = 1e9
+# Whole ones, at which the bound of `OneTeacherEvent` is not a chord.
+_ONE_TEACHER_ORDERS = tuple(float(order) for order in range(2, 257))
 
 
 def smallest_scale(
@@ -108,3 +115,27 @@ def dpsgd_noise_multiplier(*, epsilon: float, delta: float, sample_rate: float, 
             mend="choose a smaller epsilon or fewer steps",
         ) from None
     return float(found)
+
+
+def one_teacher_noise(*, epsilon: float, delta: float, rows: int, teachers: int, steps: int) -> tuple[float, float]:
+    """The least noise multiplier at which `steps` questions to one of the teachers meet epsilon, and the Renyi order that shows it.
+
+    A budget of kind "rdp" for such a training is best kept at that one order (see `budget.near_optimal_orders`).
+    """
+    positive(epsilon=epsilon)
+    probability(delta=delta)
+    step = OneTeacherEvent(1.0, rows, teachers).times(steps)
+
+    def proven(multiplier: float) -> np.ndarray:
+        curve = replace(step, noise_multiplier=multiplier).rdp(_ONE_TEACHER_ORDERS)
+        return epsilon_at_orders(_ONE_TEACHER_ORDERS, curve, delta)
+
+    low, high = 1e-6, 1.0
+    while proven(high).min() > epsilon:
+        low, high = high, 2 * high
+        if high > _WIDEST:
+            raise BadInput(f"no noise meets epsilon {epsilon} at these orders", mend="raise epsilon or delta")
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if proven(middle).min() <= epsilon else (middle, high)
+    return high, _ONE_TEACHER_ORDERS[int(np.argmin(proven(high)))]

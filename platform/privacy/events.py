@@ -24,8 +24,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import BadInput
+from .curve_events import CurveEvent, ZcdpEvent
+from .distributed_event import DistributedGaussianEvent, SkellamEvent
 from .neighbours import EVERY_RELATION, Relation
-from .validate import finite, non_negative, positive, positive_int, probability, renyi_orders
+from .one_teacher_event import OneTeacherEvent
+from .sampled_silos_event import SampledSilosEvent
+from .selection_event import SelectionEvent
+from .validate import non_negative, positive, positive_int, probability, renyi_orders
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -257,79 +262,25 @@ class SmoothSensitivityEvent:
         raise BadInput("a smooth-sensitivity release has no dp-accounting event", mend="use its `rdp` curve")
 
 
-@dataclass(frozen=True)
-class SelectionEvent:
-    """The best of K runs of `base`, K drawn at random with this mean, configurations drawn with replacement.
-
-    `shape` is that of the truncated negative binomial (0 logarithmic, 1 geometric); None means Poisson. Only the best
-    run is released, and its score counts as part of the base (Liu & Talwar 2019; Papernot & Steinke 2022).
-    """
-
-    base: Event
-    mean: float
-    shape: float | None = None
-    count: int = 1
-
-    kind: ClassVar[str] = "selection"
-    gaussian: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        positive(mean=self.mean)
-        positive_int(count=self.count)
-        if self.shape is not None:
-            finite(shape=self.shape)
-            if self.shape <= -1:
-                raise BadInput(f"shape must be above -1, not {self.shape!r}")
-            if self.mean < 1:
-                raise BadInput("mean must be at least 1", why="this law of K never gives 0 runs")
-
-    @property
-    def relations(self) -> frozenset[Relation]:
-        """Those of the base."""
-        return self.base.relations
-
-    def nano_rho(self) -> None:
-        """None: such an event needs a budget of Renyi curves."""
-        return
-
-    def rdp(self, orders: Sequence[float] | np.ndarray) -> np.ndarray:
-        """The curve that dp-accounting computes; the bound uses pairs of orders, so more orders make it tighter."""
-        from dp_accounting import rdp
-
-        accountant = rdp.RdpAccountant(orders=renyi_orders(orders).tolist())
-        return np.asarray(accountant.compose(self.dp_event()).rdp, dtype=float)
-
-    def times(self, n: int) -> SelectionEvent:
-        """The same sweep, n times as often."""
-        positive_int(n=n)
-        return replace(self, count=self.count * int(n))
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object that holds the base's."""
-        shape = None if self.shape is None else float(self.shape)
-        return {
-            "kind": self.kind,
-            "base": self.base.to_json(),
-            "mean": float(self.mean),
-            "shape": shape,
-            "count": int(self.count),
-        }
-
-    def dp_event(self) -> DpEvent:
-        """(Self-composed) RepeatAndSelect."""
-        from dp_accounting import dp_event
-
-        shape = math.inf if self.shape is None else self.shape
-        return _composed(dp_event.RepeatAndSelectDpEvent(self.base.dp_event(), self.mean, shape), self.count)
-
-
 def _composed(event: DpEvent, count: int) -> DpEvent:
     from dp_accounting import dp_event
 
     return event if count == 1 else dp_event.SelfComposedDpEvent(event, count)
 
 
-_KINDS = (GaussianEvent, PureDpEvent, SubsampledGaussianEvent, SmoothSensitivityEvent, SelectionEvent)
+_KINDS = (
+    GaussianEvent,
+    PureDpEvent,
+    SubsampledGaussianEvent,
+    SmoothSensitivityEvent,
+    CurveEvent,
+    ZcdpEvent,
+    SelectionEvent,
+    OneTeacherEvent,
+    SampledSilosEvent,
+    DistributedGaussianEvent,
+    SkellamEvent,
+)
 EVENT_KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in _KINDS}
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Protocol
@@ -27,6 +27,7 @@ import mpmath
 import numpy as np
 
 from ..errors import BadInput, InternalBug
+from .gaussian_tail import FROM_SIGMA, gaussian_tails
 from .validate import positive
 
 BITS = 192
@@ -82,16 +83,15 @@ class Table:
         return position - self.largest
 
 
-def _table(largest: int, upper_tail: Callable[[int], mpmath.mpf]) -> Table:
-    """The symmetric table of a rounded variable with Pr[X > k] = upper_tail(k) for k >= 0."""
+def _table(largest: int, tails: Callable[[], Sequence[int]]) -> Table:
+    """The symmetric table of a rounded variable with Pr[X > k] for k = 0 .. largest - 1, in units of 2^-192."""
     if 2 * largest > _MOST_VALUES:
         raise BadInput(
             "the noise is too wide for an exact table",
             why=f"it would hold {2 * largest} entries, more than {_MOST_VALUES}",
             mend="use a smaller sigma or scale",
         )
-    with mpmath.workdps(_DIGITS):
-        tail = [int(mpmath.nint(upper_tail(k) * _SCALE)) for k in range(largest)]
+    tail = tails()
     cumulative = (*reversed(tail), *(_SCALE - mass for mass in tail))
     padded = 1 << len(cumulative).bit_length()
     upper = np.full(padded, 2**64 - 1, dtype=np.uint64)
@@ -105,18 +105,33 @@ def _table(largest: int, upper_tail: Callable[[int], mpmath.mpf]) -> Table:
 def gaussian_table(sigma: float) -> Table:
     """The table of round(N(0, sigma^2)): Pr[X > k] = erfc((k + 1/2) / (sigma sqrt 2)) / 2."""
     positive(sigma=sigma)
-    with mpmath.workdps(_DIGITS):
-        width = 1 / (mpmath.mpf(sigma) * mpmath.sqrt(2))
-        return _table(math.ceil(_GAUSSIAN_TAIL * sigma) + 1, lambda k: mpmath.erfc((k + mpmath.mpf(0.5)) * width) / 2)
+    largest = math.ceil(_GAUSSIAN_TAIL * sigma) + 1
+
+    def one_by_one() -> list[int]:
+        with mpmath.workdps(_DIGITS):
+            width = 1 / (mpmath.mpf(sigma) * mpmath.sqrt(2))
+            return [_units(mpmath.erfc((k + mpmath.mpf(0.5)) * width) / 2) for k in range(largest)]
+
+    wide = sigma >= FROM_SIGMA
+    return _table(largest, (lambda: gaussian_tails(sigma, largest, bits=BITS)) if wide else one_by_one)
 
 
 @lru_cache(maxsize=64)
 def laplace_table(scale: float) -> Table:
     """The table of round(Laplace(scale)): Pr[X > k] = exp(-(k + 1/2) / scale) / 2."""
     positive(scale=scale)
-    with mpmath.workdps(_DIGITS):
-        width = 1 / mpmath.mpf(scale)
-        return _table(math.ceil(_LAPLACE_TAIL * scale) + 1, lambda k: mpmath.exp(-(k + mpmath.mpf(0.5)) * width) / 2)
+    largest = math.ceil(_LAPLACE_TAIL * scale) + 1
+
+    def tails() -> list[int]:
+        with mpmath.workdps(_DIGITS):
+            width = 1 / mpmath.mpf(scale)
+            return [_units(mpmath.exp(-(k + mpmath.mpf(0.5)) * width) / 2) for k in range(largest)]
+
+    return _table(largest, tails)
+
+
+def _units(probability: mpmath.mpf) -> int:
+    return int(mpmath.nint(probability * _SCALE))
 
 
 def table_error(table: Table) -> float:

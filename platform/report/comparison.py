@@ -22,7 +22,6 @@ from ..training.outcome import Outcome
 from .report import delta_text, epsilon_text, percent
 
 SCORE = "student_accuracy"
-COLUMNS = ("Arm", "Runs", "Accuracy", "Difference", "Epsilon", "Coverage", "Answered", "Seconds")
 NONE = "\u2013"
 
 
@@ -114,7 +113,8 @@ class ArmResult:
 class Comparison:
     """A study: its arms, the arm that others are held against (if any), and remarks that belong to every table.
 
-    `common` are the overrides that all arms share, `ledger` says what the whole study spent.
+    `common` are the overrides that all arms share, `ledger` says what the whole study spent. `metrics` are the columns: the first is
+    the score, by which arms are compared.
     """
 
     title: str
@@ -124,20 +124,50 @@ class Comparison:
     common: tuple[str, ...] = ()
     ledger: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = (SCORE,)
 
     def __post_init__(self) -> None:
+        if not self.metrics:
+            raise BadInput("a comparison needs a metric")
         if any([t.seed for t in arm.trials] != list(self.seeds) for arm in self.arms):
             raise BadInput("every arm has one run a seed")
         if self.reference is not None and self.reference not in {arm.name for arm in self.arms}:
             raise BadInput(f"the reference {self.reference!r} is no arm")
 
+    @property
+    def score(self) -> str:
+        """The metric by which arms are compared."""
+        return self.metrics[0]
+
+    @property
+    def columns(self) -> list[str]:
+        """The table's heads."""
+        names = [self.title_of(name) for name in self.metrics]
+        return ["Arm", "Runs", names[0], "Difference", *names[1:], "Epsilon", "Coverage", "Answered", "Seconds"]
+
+    def title_of(self, metric: str) -> str:
+        """A metric's name for people."""
+        return "Accuracy" if metric == SCORE else metric.replace("_", " ").capitalize()
+
+    @cached_property
+    def fractions(self) -> frozenset[str]:
+        """The metrics that are shown in percent."""
+        units = {n: m.unit for arm in self.arms for outcome in arm.done for n, m in outcome.metrics.items()}
+        return frozenset(name for name in self.metrics if units.get(name, "fraction") == "fraction")
+
+    def shown(self, metric: str, value: float, deviation: float | None = None) -> str:
+        """A value of a metric as people read it."""
+        if metric in self.fractions:
+            return percent(value, deviation)
+        return f"{value:.4g}" + (f" \u00b1 {deviation:.2g}" if deviation is not None else "")
+
     @cached_property
     def differences(self) -> dict[str, Spread]:
-        """Accuracy minus the reference's, seed by seed, for arms that share a seed with it."""
-        base = next((arm.values(SCORE) for arm in self.arms if arm.name == self.reference), {})
+        """The score minus the reference's, seed by seed, for arms that share a seed with it."""
+        base = next((arm.values(self.score) for arm in self.arms if arm.name == self.reference), {})
         found = {}
         for arm in self.arms:
-            pairs = [value - base[seed] for seed, value in arm.values(SCORE).items() if seed in base]
+            pairs = [value - base[seed] for seed, value in arm.values(self.score).items() if seed in base]
             if pairs and arm.name != self.reference:
                 found[arm.name] = Spread.of(pairs)
         return found
@@ -155,14 +185,13 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """What has to be read with the table."""
-        lines = [
-            "Accuracy is the student's: mean \u00b1 sample standard deviation (n \u2212 1) over seeds. Privacy noise has no seed."
-        ]
+        whose = "Accuracy is the student's" if self.score == SCORE else f"{self.title_of(self.score)} is the score"
+        lines = [f"{whose}: mean \u00b1 sample standard deviation (n \u2212 1) over seeds. Privacy noise has no seed."]
         if self.differences:
             reference = next(arm.label for arm in self.arms if arm.name == self.reference)
-            lines.append(
-                f"Differences are paired: against \u201c{reference}\u201d seed by seed, in percentage points of accuracy."
-            )
+            unit = f"percentage points of {self.title_of(self.score).lower()}"
+            unit = unit if self.score in self.fractions else self.title_of(self.score).lower()
+            lines.append(f"Differences are paired: against \u201c{reference}\u201d seed by seed, in {unit}.")
         lines.append(
             "An epsilon, at its delta, is that of one run of the arm, as if it had run alone (smallest\u2013largest over seeds)."
         )
@@ -196,31 +225,40 @@ class Comparison:
         ]
 
     def rows(self) -> list[list[str]]:
-        """The table's texts, one row an arm, as `COLUMNS` names them."""
+        """The table's texts, one row an arm, as `columns` names them."""
         return [[arm.label, *self._cells(arm)] for arm in self.arms]
 
     def _cells(self, arm: ArmResult) -> list[str]:
         done, all_ = len(arm.done), len(arm.trials)
-        accuracy, seconds = arm.spread(SCORE), arm.spread("seconds")
+        spreads, seconds = [arm.spread(name) for name in self.metrics], arm.spread("seconds")
+        texts = [
+            self.shown(name, spread.mean, spread.deviation) if spread else NONE
+            for name, spread in zip(self.metrics, spreads, strict=True)
+        ]
         return [
             str(done) if done == all_ else f"{done}/{all_}",
-            percent(accuracy.mean, accuracy.deviation) if accuracy else NONE,
-            self._difference(arm, accuracy),
+            texts[0],
+            self._difference(arm, spreads[0]),
+            *texts[1:],
             epsilon_range(arm.done),
             " and ".join(dict.fromkeys(o.privacy.coverage for o in arm.done)) or NONE,
             _answered(arm),
             f"{seconds.mean:,.1f}" if seconds else NONE,
         ]
 
-    def _difference(self, arm: ArmResult, accuracy: Spread | None) -> str:
+    def _difference(self, arm: ArmResult, score: Spread | None) -> str:
         if arm.name == self.reference:
             return "reference"
         found = self.differences.get(arm.name)
         if found is None:
             return NONE
-        text = f"{100 * found.mean:+.1f}".replace("-", "\u2212")
-        text += f" \u00b1 {100 * found.deviation:.1f}" if found.deviation is not None else ""
-        return text if accuracy and found.count == accuracy.count else f"{text} (n = {found.count})"
+        if self.score in self.fractions:
+            text = f"{100 * found.mean:+.1f}"
+            text += f" \u00b1 {100 * found.deviation:.1f}" if found.deviation is not None else ""
+        else:
+            text = f"{found.mean:+.3g}" + (f" \u00b1 {found.deviation:.2g}" if found.deviation is not None else "")
+        text = text.replace("-", "\u2212")
+        return text if score and found.count == score.count else f"{text} (n = {found.count})"
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, unrounded, and every run."""
@@ -229,6 +267,7 @@ class Comparison:
             "seeds": list(self.seeds),
             "common": list(self.common),
             "reference": self.reference,
+            "metrics": list(self.metrics),
             "arms": [
                 {
                     "name": arm.name,
@@ -246,9 +285,22 @@ class Comparison:
             "notes": self.notes,
         }
 
+    def table(self) -> list[list[str]]:
+        """One row a run, unrounded, for a CSV file: arm, seed, state, epsilon, delta, coverage, seconds, every metric."""
+        names = list(dict.fromkeys(name for arm in self.arms for name in arm.metrics if name != "epsilon"))
+        rows = [["arm", "label", "seed", "state", "epsilon", "delta", "coverage", "seconds", *names]]
+        for arm in self.arms:
+            for trial in arm.trials:
+                privacy = trial.outcome.privacy if trial.outcome else None
+                told = [str(privacy.epsilon), str(privacy.delta), privacy.coverage] if privacy else ["", "", ""]
+                seconds = "" if trial.seconds is None else str(trial.seconds)
+                values = ["" if (v := trial.metric(name)) is None else str(v) for name in names]
+                rows.append([arm.name, arm.label, str(trial.seed), trial.state, *told, seconds, *values])
+        return rows
+
     def markdown(self) -> str:
         """A GitHub table with its notes."""
-        head, rule = _line(COLUMNS), _line(["---"] * len(COLUMNS))
+        head, rule = _line(self.columns), _line(["---"] * len(self.columns))
         lines = [f"## {_escaped(self.title)}", "", head, rule, *(_line(row) for row in self.rows()), ""]
         if self.troubles:
             lines += ["Without a result:", "", *(f"- {_escaped(t)}" for t in self.troubles), ""]

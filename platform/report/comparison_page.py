@@ -1,10 +1,13 @@
 """A comparison for people: on a terminal, and as files (JSON, Markdown, one HTML page in the style of the report).
 
-write_comparison(comparison, folder)     # comparison.json, comparison.md, comparison.html
+write_comparison(comparison, folder)     # comparison.json, comparison.md, comparison.csv, comparison.html
 """
 
 from __future__ import annotations
 
+import csv
+import io
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -15,21 +18,23 @@ from rich.table import Table
 from rich.text import Text
 
 from ..training.files import write_json, write_text
-from .comparison import COLUMNS, SCORE, Comparison, Trial, epsilon_range
+from .comparison import Comparison, Trial, epsilon_range
 from .comparison_plot import accuracy_dots
-from .report import percent
 
 HERE = Path(__file__).parent
-FILES = ("comparison.json", "comparison.md", "comparison.html")
+FILES = ("comparison.json", "comparison.md", "comparison.csv", "comparison.html")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
-    """Write all three files; gives their paths."""
-    json_file, markdown_file, html_file = (folder / name for name in FILES)
+    """Write all files; gives their paths."""
+    json_file, markdown_file, csv_file, html_file = (folder / name for name in FILES)
     write_json(json_file, comparison.to_json())
     write_text(markdown_file, comparison.markdown())
+    lines = io.StringIO(newline="")
+    csv.writer(lines).writerows(comparison.table())
+    write_text(csv_file, lines.getvalue())
     write_text(html_file, render_comparison(comparison))
-    return json_file, markdown_file, html_file
+    return json_file, markdown_file, csv_file, html_file
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -45,18 +50,18 @@ def render_comparison(comparison: Comparison) -> str:
     return environment.get_template("comparison_template.html").render(
         comparison=comparison,
         style=report_page.partition("<style>")[2].partition("</style>")[0],
-        columns=COLUMNS,
+        columns=comparison.columns,
         dots=accuracy_dots,
-        trial_cells=trial_cells,
+        trial_cells=partial(trial_cells, comparison),
     )
 
 
-def trial_cells(trial: Trial) -> list[str]:
-    """One run's texts: accuracy, epsilon at delta, seconds, and how it went."""
-    accuracy = trial.metric(SCORE)
+def trial_cells(comparison: Comparison, trial: Trial) -> list[str]:
+    """One run's texts: its score, epsilon at delta, seconds, and how it went."""
+    score = trial.metric(comparison.score)
     state = {"done": "done", "failed": f"failed: {trial.trouble}", "missing": "not run yet"}[trial.state]
     return [
-        "" if accuracy is None else percent(accuracy),
+        "" if score is None else comparison.shown(comparison.score, score),
         epsilon_range([trial.outcome]) if trial.outcome else "",
         "" if trial.seconds is None else f"{trial.seconds:,.1f}",
         "; ".join([state, *trial.found]),
@@ -71,7 +76,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 def comparison_table(comparison: Comparison) -> RenderableType:
     """The table with its notes, for `console.print`."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in COLUMNS:
+    for column in comparison.columns:
         # On narrow terminals lines break, but no figure is cut off.
         table.add_column(column, no_wrap=column in ("Runs", "Difference", "Coverage", "Seconds"), overflow="fold")
     for arm, row in zip(comparison.arms, comparison.rows(), strict=True):

@@ -7,16 +7,16 @@ import math
 import matplotlib
 from markupsafe import Markup
 
-from .comparison import SCORE, ArmResult, Comparison
+from .comparison import ArmResult, Comparison
 from .plots import _STYLE, ACCENT, FILL, INK, LINE, SOFT, _canvas, _svg
-from .report import percent
 
 ROW, TOP, BOTTOM, SIDE, LETTER = 52, 26, 30, 26, 0.56
 
 
 def accuracy_dots(comparison: Comparison, width: int) -> Markup:
     """Draw it, `width` pixels wide; the scale begins where the values do, not at zero."""
-    low, high = _reach(comparison.arms)
+    score = comparison.score
+    low, high = _reach(comparison.arms, score)
     ticks = _ticks(low, high, 8 if width >= 500 else 4)
     low, high = min(low, ticks[0]), max(high, ticks[-1])
     scale = (width - 2 * SIDE) / (high - low)
@@ -29,39 +29,44 @@ def accuracy_dots(comparison: Comparison, width: int) -> Markup:
         figure, axes = _canvas(width, bottom + BOTTOM)
         for tick in ticks:
             axes.plot([at(tick)] * 2, [TOP - 16, bottom], color=LINE, lw=1, zorder=0)
-            axes.text(at(tick), bottom + 19, f"{100 * tick:.4g} %", color=SOFT, size=12, ha="center")
-        base = next((a.spread(SCORE) for a in comparison.arms if a.name == comparison.reference), None)
+            axes.text(at(tick), bottom + 19, _tick(comparison, tick), color=SOFT, size=12, ha="center")
+        base = next((a.spread(score) for a in comparison.arms if a.name == comparison.reference), None)
         if base is not None:
             axes.plot([at(base.mean)] * 2, [TOP - 16, bottom], color=INK, lw=1.2, ls=(0, (5, 4)), zorder=0)
         for number, arm in enumerate(comparison.arms):
-            y, value = TOP + ROW * number, _value(arm)
+            y, value = TOP + ROW * number, _value(comparison, arm)
             weight = "bold" if arm.name == comparison.reference else "normal"
             box = {"facecolor": "#fdfcfa", "edgecolor": "none", "pad": 1.5}
             axes.text(0, y, _fitting(arm, width - LETTER * 13 * (len(value) + 3)), weight=weight, bbox=box)
             axes.text(width, y, value, weight="bold", color=ACCENT if arm.done else SOFT, ha="right", bbox=box)
             middle = y + 17
-            spread = arm.spread(SCORE)
+            spread = arm.spread(score)
             if spread is None:
                 continue
             half = spread.deviation or 0.0
             axes.plot([at(spread.mean - half), at(spread.mean + half)], [middle] * 2, color=ACCENT, lw=2.5)
-            for accuracy in arm.values(SCORE).values():
-                axes.plot(at(accuracy), middle, "o", color=FILL, mec=INK, mew=0.8, ms=5.5)
+            for value_of_seed in arm.values(score).values():
+                axes.plot(at(value_of_seed), middle, "o", color=FILL, mec=INK, mew=0.8, ms=5.5)
             axes.plot(at(spread.mean), middle, "D", color=ACCENT, ms=8, zorder=3)
         return _svg(figure, accuracy_alt(comparison), "dots", width)
 
 
 def accuracy_alt(comparison: Comparison) -> str:
     """The drawing in words."""
-    return "Dot plot of student accuracy: " + "; ".join(f"{a.label} {_value(a)}" for a in comparison.arms) + "."
+    name = comparison.score.replace("_", " ")
+    return f"Dot plot of {name}: " + "; ".join(f"{a.label} {_value(comparison, a)}" for a in comparison.arms) + "."
 
 
-def _value(arm: ArmResult) -> str:
-    spread, lost = arm.spread(SCORE), len(arm.trials) - len(arm.done)
+def _tick(comparison: Comparison, value: float) -> str:
+    return f"{100 * value:.4g} %" if comparison.score in comparison.fractions else f"{value:.4g}"
+
+
+def _value(comparison: Comparison, arm: ArmResult) -> str:
+    spread, lost = arm.spread(comparison.score), len(arm.trials) - len(arm.done)
     missing = f"{lost} of {len(arm.trials)} runs without result" if lost else ""
     if spread is None:
         return missing or "no accuracy"
-    return percent(spread.mean, spread.deviation) + (f" ({missing})" if missing else "")
+    return comparison.shown(comparison.score, spread.mean, spread.deviation) + (f" ({missing})" if missing else "")
 
 
 def _fitting(arm: ArmResult, room: float) -> str:
@@ -71,13 +76,13 @@ def _fitting(arm: ArmResult, room: float) -> str:
     return text if len(text) <= letters else text[: letters - 1] + "\u2026"
 
 
-def _reach(arms: tuple[ArmResult, ...]) -> tuple[float, float]:
+def _reach(arms: tuple[ArmResult, ...], score: str) -> tuple[float, float]:
     """From the lowest to the highest thing that is drawn, with room around it; inside 0 and 1 where that is possible."""
     ends: list[float] = []
     for arm in arms:
-        if (spread := arm.spread(SCORE)) is not None:
+        if (spread := arm.spread(score)) is not None:
             half = spread.deviation or 0.0
-            ends += [spread.mean - half, spread.mean + half, *arm.values(SCORE).values()]
+            ends += [spread.mean - half, spread.mean + half, *arm.values(score).values()]
     if not ends:
         return 0.0, 1.0
     space = max(0.06 * (max(ends) - min(ends)), 0.002)

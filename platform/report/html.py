@@ -48,8 +48,9 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _embedded(path: Path) -> str:
-    """A PNG file as a data address, so that the page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    """A picture as a data address, so that the page needs no other file."""
+    kind = "svg+xml" if path.suffix == ".svg" else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

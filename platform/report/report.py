@@ -94,7 +94,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file in the run's folder, and what it shows."""
+    """A PNG or SVG file in the run's folder, and what it shows."""
 
     path: str
     caption: str
@@ -111,6 +111,20 @@ class Curve:
     def __post_init__(self) -> None:
         if len(self.points) < 2 or not np.isfinite(np.asarray(self.points)).all():
             raise BadInput(f"curve {self.label} needs two finite points or more")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts: its title, the heads of its columns, its rows, and how many rows it leaves out."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int = 0
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise BadInput(f"table {self.title}: every row needs {len(self.columns)} cells")
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,7 @@ class Report:
     agreement: Agreement | None = None
     pictures: tuple[Picture, ...] = ()
     curves: tuple[Curve, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
     notes: tuple[str, ...] = ()
     this_start: tuple[str, ...] = ()
     ledger: tuple[int, str] | None = None
@@ -168,6 +183,15 @@ class Report:
             },
             "pictures": [{"path": picture.path, "caption": picture.caption} for picture in self.pictures],
             "curves": [{"label": c.label, "step": c.step, "points": [list(p) for p in c.points]} for c in self.curves],
+            "sheets": [
+                {
+                    "title": s.title,
+                    "columns": list(s.columns),
+                    "rows": [list(r) for r in s.rows],
+                    "left_out": s.left_out,
+                }
+                for s in self.sheets
+            ],
             "notes": list(self.notes),
             "this_start": list(self.this_start),
             "ledger": self.ledger and list(self.ledger),
@@ -194,6 +218,10 @@ class Report:
                 curves=tuple(
                     Curve(c["label"], c["step"], tuple((float(x), float(y)) for x, y in c["points"]))
                     for c in data.get("curves", ())
+                ),
+                sheets=tuple(
+                    Sheet(s["title"], tuple(s["columns"]), tuple(tuple(row) for row in s["rows"]), s["left_out"])
+                    for s in data.get("sheets", ())
                 ),
                 notes=tuple(data["notes"]),
                 this_start=tuple(data["this_start"]),

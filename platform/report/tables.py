@@ -5,6 +5,8 @@ print_report(report, Console(stderr=True))
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -12,7 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .plots import agreement_sentence
-from .report import STANDINGS, Report, delta_text, epsilon_text, percent
+from .report import STANDINGS, Report, Sheet, delta_text, epsilon_text, percent
+
+SHOWN_ROWS = 4  # of a table that is cut anyway
+SHOWN_COLUMNS = 7
 
 
 def report_table(report: Report) -> RenderableType:
@@ -21,7 +26,8 @@ def report_table(report: Report) -> RenderableType:
         Text(report.title, style="bold"),
         Text(f"{report.method} on {report.data}, seed {report.seed}. {report.protocol}", style="dim"),
         Text(),
-        _accuracies(report),
+        *([_accuracies(report)] if report.accuracies else []),
+        *(part for sheet in report.sheets for part in _sheet(sheet)),
         _privacy(report),
     ]
     for line in (*report.this_start, *report.notes):
@@ -46,6 +52,22 @@ def _accuracies(report: Report) -> Table:
         value = percent(accuracy.value, accuracy.deviation)
         table.add_row(Text(accuracy.label, style), Text(value, style), Text(report.standing(accuracy), "dim"))
     return table
+
+
+def _sheet(sheet: Sheet) -> Iterator[RenderableType]:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in sheet.columns[:SHOWN_COLUMNS]:
+        table.add_column(column)
+    shown = sheet.rows[:SHOWN_ROWS] if sheet.left_out else sheet.rows
+    for row in shown:
+        table.add_row(*map(Text, row[:SHOWN_COLUMNS]))
+    yield Text(f"\n{sheet.title}", style="bold")
+    yield table
+    rows, columns = sheet.left_out + len(sheet.rows) - len(shown), len(sheet.columns) - SHOWN_COLUMNS
+    more = [f"{rows:,} more rows"] if rows else []
+    more += [f"{columns} more columns: {', '.join(sheet.columns[SHOWN_COLUMNS:])}"] if columns > 0 else []
+    if more:
+        yield Text(f"in the file, and on the page: {'; '.join(more)}", style="dim")
 
 
 def _privacy(report: Report) -> Table:

@@ -6,6 +6,7 @@ What is remembered stays in the silo's memory, at half a number's size, up to a 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 
 import numpy as np
@@ -28,6 +29,12 @@ class QueryFeatures:
         self._transform = transform
         self._room = limit // (torch.half.itemsize * transform.features)
         self._known: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._turn = threading.Lock()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image."""
+        return self._transform.shape
 
     def of(self, images: np.ndarray) -> torch.Tensor:
         """Return the features, (n, d).
@@ -35,6 +42,10 @@ class QueryFeatures:
         Fresh ones are rounded as remembered ones are: a vote does not depend on what was asked before.
         """
         names = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+        with self._turn:
+            return self._of(names, images)
+
+    def _of(self, names: list[bytes], images: np.ndarray) -> torch.Tensor:
         fresh = {name: i for i, name in enumerate(names) if name not in self._known}
         # Rows of their own: a slice would keep its whole batch in memory.
         computed = [row.clone() for row in features(self._transform, images[list(fresh.values())]).half()]

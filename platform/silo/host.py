@@ -1,4 +1,4 @@
-"""One process on a data owner's side: reads its own shards, trains their teachers, votes. Only votes leave it.
+"""One process on a data owner's side: reads its own shards, trains their teachers, votes. Only votes leave it, or clipped vectors.
 
 A host usually has one silo. In a simulation it may have many; they are trained together, and each teacher is the same as if
 its silo stood alone: its seed comes from the silo's name, its standardisation from its own shard.
@@ -13,7 +13,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from safetensors.torch import save_file
 
 from ..data.images import ImageData, check_images
 from ..errors import BadInput, RunFailed
+from ..privacy.vector_mean import Grid
 from ..training.files import replace
 from ..training.seeds import seed_for
 from .kept_votes import KeptVotes
 from .shard import read_shard
-from .teachers import TeacherKind, Teachers
+from .teachers import VOTES, TeacherKind, Teachers, VectorTeachers
 
 TEACHER = "teacher.safetensors"
 GROUP = 50
@@ -50,7 +51,7 @@ class VotingFailed(RunFailed):
 
 
 class SiloHost:
-    """Public surface: `silos`, `train`, `vote`, `describe`. Nothing else about the records can be asked."""
+    """Public surface: `silos`, `train`, `vote`, `vectors`, `describe`. Nothing else about the records can be asked."""
 
     def __init__(self, folders: Sequence[Path | str], kind: TeacherKind, *, seed: int = 0, device: str = "cpu") -> None:
         self._folders = [Path(f) for f in folders]
@@ -63,6 +64,7 @@ class SiloHost:
         self._ready = 0
         self._turn = threading.Lock()
         self._kept: list[KeptVotes] = []
+        self._answered: tuple[str, dict[int, np.ndarray]] = ("", {})
 
     @property
     def silos(self) -> list[str]:
@@ -119,6 +121,37 @@ class SiloHost:
             # Raised out here, where the first error is no longer attached to it.
             raise VotingFailed("these silos could not vote", why=failure)
 
+    def vectors(
+        self, batch: str, task: str, inputs: Mapping[str, np.ndarray], grid: Grid, centre: np.ndarray | None = None
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each silo's name and its vectors (rows, width), clipped about the centre and rounded to the grid: whole numbers.
+
+        `batch` names the question's content. The last batch is kept, and the same again gets the same vectors: teachers may learn
+        from a question, so they would not compute them twice.
+        """
+        for index, silo in enumerate(self.silos):
+            with self._turn:
+                teachers = self._teachers
+                if teachers is None:
+                    raise BadInput("these silos have no teachers yet", mend="train first")
+                if not isinstance(teachers, VectorTeachers):
+                    raise BadInput(
+                        "these teachers answer with labels only", mend="use a kind that answers with vectors"
+                    )
+                if self._answered[0] != batch:
+                    self._answered = (batch, {})
+                known = self._answered[1]
+                failure = ""
+                if index not in known:
+                    try:
+                        known[index] = grid.put(teachers.vectors(index, task, inputs), centre)
+                    except Exception as error:
+                        failure = type(error).__name__
+                units = known.get(index)
+            if units is None:
+                raise VotingFailed("these silos could not answer", why=failure)
+            yield silo, units.copy()
+
     def describe(self) -> dict[str, Any]:
         """Return public facts: names, teacher settings, image shape, classes, how many teachers are ready."""
         return {
@@ -127,6 +160,7 @@ class SiloHost:
             "shape": list(self._shape) if self._shape else None,
             "classes": self._classes or None,
             "teachers_ready": self._ready,
+            "answers": list(getattr(self._kind, "answers", (VOTES,))),
         }
 
     def _votes_on(self, batch: str, queries: np.ndarray, teachers: Teachers) -> np.ndarray:

@@ -7,6 +7,7 @@ learn, shares nothing between silos, and a ridge on top is one linear solve: no 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -68,7 +69,7 @@ class ScatterRidge:
         for shard in shards:
             states.append(self._solve(features(transform, shard.images), shard))
             progress(len(states))
-        return RidgeTeachers(states, transform)
+        return RidgeTeachers(states, self._queries(shape, device))
 
     def load(self, states: Sequence[State], *, shape: Shape, classes: int, device: str = "cpu") -> RidgeTeachers:
         """Make teachers of what was learnt before."""
@@ -79,7 +80,8 @@ class ScatterRidge:
                 why=f"there must be at least one, each with {transform.features} x {classes} weights",
                 mend="train again",
             )
-        return RidgeTeachers([{k: v.to(device) for k, v in state.items()} for state in states], transform)
+        on_device = [{k: v.to(device) for k, v in state.items()} for state in states]
+        return RidgeTeachers(on_device, self._queries(shape, device))
 
     def to_json(self) -> dict[str, Any]:
         """The settings."""
@@ -87,6 +89,9 @@ class ScatterRidge:
 
     def _transform(self, shape: Shape, device: str) -> Scattering2D:
         return Scattering2D(shape, J=self.scales, L=self.orientations).to(device)
+
+    def _queries(self, shape: Shape, device: str) -> QueryFeatures:
+        return _query_features(shape, self.scales, self.orientations, device)
 
     def _solve(self, found: torch.Tensor, shard: ImageData) -> State:
         mean, spread = found.mean(0), found.std(0, correction=0) + self.floor
@@ -103,8 +108,8 @@ class ScatterRidge:
 class RidgeTeachers:
     """Linear classifiers on one transform. Their weights lie side by side, so one matrix product serves them all."""
 
-    def __init__(self, states: Sequence[State], transform: Scattering2D) -> None:
-        self._count, self._shape, self._features = len(states), transform.shape, QueryFeatures(transform)
+    def __init__(self, states: Sequence[State], queries: QueryFeatures) -> None:
+        self._count, self._shape, self._features = len(states), queries.shape, queries
         self._weights = torch.cat([state["weights"] for state in states], dim=1)
         self._intercepts = torch.cat([state["intercept"] for state in states])
 
@@ -123,6 +128,12 @@ class RidgeTeachers:
         classes = len(self._intercepts) // self._count
         own = slice(index * classes, (index + 1) * classes)
         return {"weights": self._weights[:, own].contiguous(), "intercept": self._intercepts[own].clone()}
+
+
+@functools.lru_cache(maxsize=4)
+def _query_features(shape: Shape, scales: int | None, orientations: int, device: str) -> QueryFeatures:
+    """One for all teachers of a process: queries are public, and where a process serves one silo after another each asks the same."""
+    return QueryFeatures(Scattering2D(shape, J=scales, L=orientations).to(device))
 
 
 def ridge(inputs: torch.Tensor, targets: torch.Tensor, penalty: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a teacher is: trained on one shard, it votes. Kinds of teachers are frozen settings behind one Protocol.
+"""What a teacher is: trained on one shard, it votes or answers with vectors. Kinds of teachers are frozen settings behind one Protocol.
 
 A kind trains a *group* of shards at once, since many small teachers share their matrix products well; each teacher depends on its own
 shard and seed alone, so grouping changes nothing but the time it takes.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..data.images import ImageData
 
 Shape = tuple[int, int, int]
+# What teachers answer with; a kind that names nothing (`answers`) votes.
+VOTES, VECTORS = "votes", "vectors"
 
 
 class Teachers(Protocol):
@@ -31,6 +33,14 @@ class Teachers(Protocol):
 
     def state(self, index: int) -> dict[str, torch.Tensor]:
         """What teacher `index` has learnt."""
+
+
+@runtime_checkable
+class VectorTeachers(Protocol):
+    """S trained teachers that answer with vectors."""
+
+    def vectors(self, index: int, task: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Teacher `index`'s vectors for a task, float32 (rows, width). What it has learnt may change with that."""
 
 
 class TeacherKind(Protocol):
@@ -93,6 +103,7 @@ class _Kinds(Mapping[str, type[Any]]):
     _places: ClassVar[dict[str, tuple[str, str]]] = {
         "scatter_ridge": (".scatter_ridge", "ScatterRidge"),
         "cnn": (".cnn_teacher", "CnnTeacher"),
+        "diffusion": (".diffusion_teacher", "DiffusionKind"),
     }
 
     def __getitem__(self, name: str) -> type[Any]:

@@ -1,10 +1,15 @@
 """DP-SGD (Abadi et al. 2016, arXiv 1607.00133) whose noise is exact and cannot be seeded.
 
 Opacus gives per-sample gradients. Its noise is a float from a seedable generator, added to a sum whose own rounding its accountant
-does not know of. Here a clipped gradient is rounded to whole multiples of a unit, clip_norm * noise_multiplier / `SIGMA_UNITS`; its
-length is checked in whole numbers; sums of whole numbers are exact; and the noise is round(Z), Z Gaussian of `SIGMA_UNITS` units, from
-the operating system (`privacy.noise`). For an integer c, c + round(Z) = round(c + Z): the step is post-processing of the continuous
-mechanism on a sum that one record moves by at most SIGMA_UNITS / noise_multiplier, with no floating-point slack to forgive.
+does not know of. Here a clipped gradient is rounded to whole multiples of a unit, clip_norm * noise_multiplier / s; its length is
+checked in whole numbers; sums of whole numbers are exact; and the noise is round(Z), Z Gaussian of s units, from the operating system
+(`privacy.noise`). For an integer c, c + round(Z) = round(c + Z): the step is post-processing of the continuous mechanism on a sum that
+one record moves by at most s / noise_multiplier, with no floating-point slack to forgive.
+
+s is `SIGMA_UNITS`, for which there is an exact table. Where many parameters meet much noise that grid would be too coarse. Then s is as
+many times larger, by powers of two, as a clipped gradient needs to have two units a coordinate, and the noise is put together from
+narrow tables (`privacy.wide_noise`): c + X has the law of round((c + Z) + W), Z Gaussian of s units or a little more and W independent
+of c, so it is post-processing of the same mechanism, and all else stands as it is.
 
 Neighbours differ in whether one place holds a record; the number of places is public and fixed (`privacy.neighbours`). A place is
 sampled, and has its row in the batch, whether or not it holds one; a row whose gradient is not finite (inputs of NaN) counts as empty.
@@ -27,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -37,15 +43,29 @@ from ..errors import BadInput, InternalBug, RunFailed
 from ..privacy.events import SubsampledGaussianEvent
 from ..privacy.noise import Noise, SystemNoise
 from ..privacy.validate import positive, positive_int
+from ..privacy.wide_noise import wide_gaussian
 from .run import Run
 
 # Noise in grid units: the finer the grid, the longer its exact table takes to make (4 s for this one, once a process).
 SIGMA_UNITS = 2048
+# Beyond, 17 standard deviations and a sum of gradients would not be exact in double precision.
+MOST_UNITS = 2**46
+# Squared units a coordinate that a clipped gradient must have (half a unit, root mean square), and that a finer grid is to leave it.
+COARSEST, FINE = 1 / 4, 4.0
 # Whole numbers up to this are exact in single precision, and so are their sums while no partial sum exceeds it.
 _EXACT = 2**24
 _SYSTEM_NOISE = SystemNoise()
 
+# Decay of the running mean of squared gradients (Adam's).
+_SECOND = 0.999
+
 BytesSource = Callable[[int], bytes]
+Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def cross_entropies(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Each record's cross entropy, (b,)."""
+    return F.cross_entropy(model(inputs), labels, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,7 @@ class DpSgd:
         learning_rate, momentum: M <- momentum M + (1 - momentum) g; w <- w - learning_rate M.
         clip_norm: largest L2 length of one record's gradient.
         averaging: decay of the average of the weights over steps that is the result (bias-corrected). 0: the last weights.
+        adaptive: divide M by the root of the running mean of g^2 (Adam: decay 0.999, bias-corrected), which is post-processing.
         physical_batch: records whose gradients are held at once. Changes memory and speed only.
     """
 
@@ -68,6 +89,7 @@ class DpSgd:
     clip_norm: float = 1.0
     averaging: float = 0.95
     physical_batch: int = 512
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         positive_int(batch_size=self.batch_size, steps=self.steps, physical_batch=self.physical_batch)
@@ -113,7 +135,7 @@ def refuse_unless_trainable(model: nn.Module, settings: DpSgd, *, noise_multipli
             why="a record's gradient must be its own, and nothing else may be kept of the records",
             mend="use GroupNorm for normalisation, and layers that Opacus knows (opacus.validators.ModuleValidator.fix)",
         )
-    Grid(settings.clip_norm, noise_multiplier, sum(parameter.numel() for parameter in _trainable(model)))
+    Grid(settings.clip_norm, noise_multiplier, sum(parameter.numel() for parameter in trainable(model)))
 
 
 def dp_sgd(
@@ -128,8 +150,14 @@ def dp_sgd(
     name: str = "dp_sgd",
     augment: Callable[[Tensor], Tensor] | None = None,
     bytes_source: BytesSource = os.urandom,
+    losses: Losses = cross_entropies,
+    draws: int = 1,
 ) -> None:
-    """Train `model` in place on private records: the cross entropy of inputs (n, ...) and labels (n,).
+    """Train `model` in place on private records: the cross entropy of inputs (n, ...) and labels (n,), or other `losses`.
+
+    `losses(model, inputs, labels)` gives each record's loss (b,), a function of its own row. Where it draws something itself,
+    `draws` > 1 averages a record's gradient over so many draws *before* it is clipped (noise multiplicity: Dockhorn et al. 2022,
+    arXiv 2210.09929): the record's gradient varies less, while what it can move, the noise and the cost stay what they are.
 
     The caller has charged `settings.event(n, noise_multiplier)`. Nothing is logged but the number of steps done: losses, accuracies and
     the batches' real sizes are functions of the records. There are no checkpoints in the middle: a training that is killed has spent
@@ -140,21 +168,22 @@ def dp_sgd(
         RunFailed: the weights are not finite any more.
     """
     positive(noise_multiplier=noise_multiplier)
+    positive_int(draws=draws)
     if labels.shape != inputs.shape[:1]:
         raise BadInput(f"labels of shape {tuple(labels.shape)} for inputs of shape {tuple(inputs.shape)}")
     if not noise.gdp:
         raise BadInput("DP-SGD with discrete noise", why="it is accounted for as a continuous Gaussian mechanism")
     rate = settings.sample_rate(len(inputs))
     refuse_unless_trainable(model, settings, noise_multiplier=noise_multiplier)
-    parameters = _trainable(model)
+    parameters = trainable(model)
     weights = nn.utils.parameters_to_vector(parameters).detach().double().cpu()
     grid = Grid(settings.clip_norm, noise_multiplier, len(weights))
     device = parameters[0].device
     rows = torch.empty(settings.physical_batch, len(weights), device=device)
-    momentum, average = torch.zeros_like(weights), torch.zeros_like(weights)
+    momentum, average, squares = torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(weights)
 
-    with _per_sample(model) as fill, run.progress(settings.steps, name) if run else nullcontext() as bar:
-        for _ in range(settings.steps):
+    with _per_sample(model, losses, draws) as fill, run.progress(settings.steps, name) if run else nullcontext() as bar:
+        for step in range(1, settings.steps + 1):
             total = torch.zeros_like(weights)
             places = poisson_sample(len(inputs), rate, bytes_source)
             for start in range(0, len(places), settings.physical_batch):
@@ -163,18 +192,23 @@ def dp_sgd(
                 gradients = rows[: len(chosen)]
                 fill(gradients, batch if augment is None else augment(batch), labels[chosen].to(device))
                 total += grid.sum(grid.round_(gradients)).cpu()
-            total += torch.from_numpy(noise.gaussian(SIGMA_UNITS, len(weights)))
+            total += grid.drawn(noise)
             # Divided by the expected size of a batch: the real one is private.
             gradient = total * (grid.unit / settings.batch_size)
             momentum = settings.momentum * momentum + (1 - settings.momentum) * gradient
-            weights -= settings.learning_rate * momentum
+            change = momentum
+            if settings.adaptive:
+                squares = _SECOND * squares + (1 - _SECOND) * gradient.square()
+                size = (squares / (1 - _SECOND**step)).sqrt_().add_(1e-8)
+                change = momentum / (1 - settings.momentum**step) / size
+            weights -= settings.learning_rate * change
             average = settings.averaging * average + (1 - settings.averaging) * weights
-            _put(parameters, weights)
+            put_weights(parameters, weights)
             if not all(parameter.isfinite().all() for parameter in parameters):
                 raise RunFailed(f"{name}: the weights are not finite any more", mend="lower the learning rate")
             if bar is not None:
                 bar.advance()
-        _put(parameters, average / (1 - settings.averaging**settings.steps))
+        put_weights(parameters, average / (1 - settings.averaging**settings.steps))
 
 
 def poisson_sample(records: int, rate: float, bytes_source: BytesSource = os.urandom) -> Tensor:
@@ -193,11 +227,14 @@ def poisson_sample(records: int, rate: float, bytes_source: BytesSource = os.ura
 
 @dataclass(frozen=True)
 class Grid:
-    """Gradients of `width` numbers in whole units, `SIGMA_UNITS` of which are the noise's standard deviation.
+    """Gradients of `width` numbers in whole units, `sigma` of which are the noise's standard deviation.
+
+    >>> Grid(1.0, noise_multiplier=3.4, width=1_000_000).sigma, Grid(1.0, noise_multiplier=18.3, width=3_400_000).sigma
+    (2048, 131072)
 
     Raises:
-        BadInput: a clipped gradient would have less than half a unit a coordinate (root mean square), most of it lost in rounding; or
-            the noise is next to none and lengths outgrow exact arithmetic.
+        BadInput: even the finest grid leaves a clipped gradient less than half a unit a coordinate (root mean square), most of it lost
+            in rounding; or the noise is next to none and lengths outgrow exact arithmetic.
     """
 
     clip_norm: float
@@ -207,9 +244,9 @@ class Grid:
     def __post_init__(self) -> None:
         positive(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
         positive_int(width=self.width)
-        if self.limit > _EXACT**2:
+        if self._limit_at(SIGMA_UNITS) > _EXACT**2:
             raise BadInput(f"a noise multiplier of {self.noise_multiplier} is too small", mend="use 0.001 or more")
-        if self._room < self.width / 4:
+        if self._room_at(self.sigma) < COARSEST * self.width:
             raise BadInput(
                 f"{self.width} parameters with a noise multiplier of {self.noise_multiplier}",
                 why="a clipped gradient would be lost in rounding",
@@ -219,17 +256,36 @@ class Grid:
     @property
     def unit(self) -> float:
         """One unit, in the gradients' own measure."""
-        return self.clip_norm * self.noise_multiplier / SIGMA_UNITS
+        return self.clip_norm * self.noise_multiplier / self.sigma
 
-    @property
+    @cached_property
+    def sigma(self) -> int:
+        """The noise's standard deviation in units: `SIGMA_UNITS`, or a power of two times it where that grid is too coarse."""
+        found = SIGMA_UNITS
+        if self._room_at(found) < COARSEST * self.width:
+            while found < MOST_UNITS and self._room_at(found) < FINE * self.width:
+                found *= 2
+        return found
+
+    @cached_property
     def limit(self) -> int:
-        """The largest squared length in units: floor((SIGMA_UNITS / noise_multiplier)^2), exactly."""
-        return math.floor((SIGMA_UNITS / Fraction(self.noise_multiplier)) ** 2)
+        """The largest squared length in units: floor((sigma / noise_multiplier)^2), exactly."""
+        return self._limit_at(self.sigma)
 
-    @property
-    def _room(self) -> float:
+    def drawn(self, noise: Noise) -> Tensor:
+        """Noise for one sum, (width,), whole numbers in double precision."""
+        # The table of `SIGMA_UNITS` is looked up once a number; put together, noise of that width would take two look-ups.
+        narrow = self.sigma == SIGMA_UNITS
+        units = noise.gaussian(self.sigma, self.width) if narrow else wide_gaussian(noise, self.sigma, self.width)
+        return torch.from_numpy(units).double()
+
+    def _limit_at(self, sigma: int) -> int:
+        return math.floor((sigma / Fraction(self.noise_multiplier)) ** 2)
+
+    def _room_at(self, sigma: int) -> float:
         """Squared length before rounding, which adds up to width / 12 on average; five standard deviations are kept free."""
-        return self.limit - self.width / 12 - 5 * math.sqrt(self.limit / 3)
+        limit = self._limit_at(sigma)
+        return limit - self.width / 12 - 5 * math.sqrt(limit / 3)
 
     def round_(self, gradients: Tensor) -> Tensor:
         """Clip rows (b, width), single precision, and round them to whole units, in place: no row's squared length exceeds `limit`.
@@ -237,7 +293,7 @@ class Grid:
         A row that is not finite, or too long for single precision (1.8e19), becomes zero. Rows are rounded to the nearest unit; the
         rare ones that this lifts above the limit are scaled down and cut towards zero, which never lengthens a row.
         """
-        reach = math.sqrt(self._room)
+        reach = math.sqrt(self._room_at(self.sigma))
         scale = reach / torch.linalg.vector_norm(gradients, dim=1).clamp(min=self.clip_norm)
         gradients.mul_(scale[:, None]).nan_to_num_(0.0, 0.0, 0.0).round_()
         # A partial sum that a type cannot hold exactly is larger than the limit, and stays so: no row passes by rounding.
@@ -258,17 +314,23 @@ Fill = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @contextmanager
-def _per_sample(model: nn.Module) -> Iterator[Fill]:
+def _per_sample(model: nn.Module, losses: Losses, draws: int) -> Iterator[Fill]:
     """Give `fill(rows, inputs, labels)`, which writes each record's gradient into its row; the model is as before afterwards."""
     from opacus import GradSampleModule
 
-    parameters = _trainable(model)
+    parameters = trainable(model)
     layers = [layer for layer in model.modules() if any(p.requires_grad for p in layer.parameters(recurse=False))]
 
     def fill(rows: Tensor, inputs: Tensor, labels: Tensor) -> None:
+        for draw in range(draws):
+            once(rows, inputs, labels, first=draw == 0)
+        if draws > 1:
+            rows.div_(draws)
+
+    def once(rows: Tensor, inputs: Tensor, labels: Tensor, *, first: bool) -> None:
         for parameter in parameters:
             parameter.grad = parameter.grad_sample = None  # type: ignore[attr-defined]
-        answers = wrapped(inputs)
+        found = losses(wrapped, inputs, labels)
         seen = [tensor for layer in layers for call in getattr(layer, "activations", ()) for tensor in call]
         if any(len(tensor) != len(inputs) for tensor in seen):
             raise BadInput(
@@ -276,12 +338,15 @@ def _per_sample(model: nn.Module) -> Iterator[Fill]:
                 why="the gradients of several records would pass for one record's",
                 mend="give it one row a record, or freeze it",
             )
-        F.cross_entropy(answers, labels, reduction="sum").backward()
+        found.sum().backward()
         samples = [parameter.grad_sample for parameter in parameters]  # type: ignore[attr-defined]
         if any(sample is None for sample in samples):
             raise BadInput("a trainable parameter has no part in the model's answers", mend="freeze it")
         for column, sample in zip(rows.split([p.numel() for p in parameters], dim=1), samples, strict=True):
-            column.copy_(sample.flatten(1))
+            if first:
+                column.copy_(sample.flatten(1))
+            else:
+                column.add_(sample.flatten(1))
 
     with _training_mode(model), warnings.catch_warnings():
         # Opacus needs no gradients of the inputs, which is what torch warns of.
@@ -316,7 +381,12 @@ def _training_mode(model: nn.Module) -> Iterator[None]:
             layer.training = mode
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained, in the model's order.
+
+    Raises:
+        BadInput: there are none.
+    """
     found = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not found:
         raise BadInput(f"{type(model).__name__} has no trainable parameters")
@@ -324,6 +394,7 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def _put(parameters: list[nn.Parameter], weights: Tensor) -> None:
+def put_weights(parameters: list[nn.Parameter], weights: Tensor) -> None:
+    """Copy a vector of weights into parameters, in their order."""
     for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
         parameter.copy_(part.view_as(parameter))

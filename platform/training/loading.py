@@ -63,17 +63,21 @@ class _WholeBatches(Dataset[tuple[torch.Tensor, ...]]):
 
 
 def make_loader(
-    dataset: Any, batch_size: int, *, shuffle: bool, generator: torch.Generator, world: World
+    dataset: Any, batch_size: int, *, shuffle: bool, generator: torch.Generator, world: World, pinned: bool = False
 ) -> DataLoader[Any]:
-    """A loader over a tensor, a tuple of tensors, a `TensorDataset`, or any data set that counts and indexes."""
+    """A loader over a tensor, a tuple of tensors, a `TensorDataset`, or any data set that counts and indexes.
+
+    `pinned` batches lie in memory that a GPU copies from while it computes; asked for on a machine without one, torch warns.
+    """
     if isinstance(dataset, torch.Tensor):
         dataset = (dataset,)
     if isinstance(dataset, tuple):
         dataset = TensorDataset(*dataset)
     batches = GlobalBatches(len(dataset), batch_size, shuffle=shuffle, generator=generator, world=world)
     if type(dataset) is TensorDataset:
-        return DataLoader(_WholeBatches(dataset.tensors), batch_sampler=batches, collate_fn=_as_is)
-    return DataLoader(dataset, batch_sampler=batches)
+        pinned = pinned and all(tensor.device.type == "cpu" for tensor in dataset.tensors)
+        return DataLoader(_WholeBatches(dataset.tensors), batch_sampler=batches, collate_fn=_as_is, pin_memory=pinned)
+    return DataLoader(dataset, batch_sampler=batches, pin_memory=pinned)
 
 
 def _as_is(batch: Any) -> Any:

@@ -27,12 +27,13 @@ from torch.utils.data import DataLoader
 
 from ..errors import BadInput, RunFailed
 from .files import canonical_json
+from .precision import Precision, autocast, check_precision
 from .progress import Bar
 from .run import Run
 from .seeds import restarted, seeded
+from .step_time import StepTime
 
 LossFn = Callable[[torch.nn.Module, Any], torch.Tensor | Mapping[str, torch.Tensor]]
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Stateful(Protocol):
@@ -71,7 +72,7 @@ def train(
     scheduler: Any = None,
     scheduler_every: Literal["step", "epoch"] = "epoch",
     clip_norm: float | None = None,
-    precision: Precision = "float32",
+    precision: Precision | None = None,
     evaluate: Callable[[torch.nn.Module], Mapping[str, float]] | None = None,
     after_step: Callable[[int], None] | None = None,
     extras: Mapping[str, Stateful] | None = None,
@@ -84,12 +85,12 @@ def train(
     `evaluate` runs after each epoch and is logged; `after_step` after each step; `extras` are kept and restored with
     the rest. `inputs` (JSON) names what else the result depends on, such as a hash of the data: a checkpoint of other
     inputs, another seed, model, optimizer or number of epochs is not taken over. Whether a checkpoint is due
-    (`checkpoint_seconds` since the last) is looked at every `check_every` steps and after each epoch.
+    (`checkpoint_seconds` since the last) is looked at every `check_every` steps and after each epoch. `precision` is that
+    of the run, unless a training needs one of its own.
     """
     if epochs < 1 or check_every < 1 or len(loader) < 1:
         raise BadInput(f"training {name}: epochs, check_every and the number of batches must be at least 1")
-    if precision not in ("float32", "bfloat16", "float16"):
-        raise BadInput(f"precision {precision!r} is unknown", mend="use float32, bfloat16 or float16")
+    precision = check_precision(run.precision if precision is None else precision)
     prepared = run.prepare(model)
     parts: dict[str, Stateful] = {"optimizer": optimizer, **(extras or {})}
     if scheduler is not None:
@@ -98,7 +99,6 @@ def train(
     parts["scaler"] = scaler
     key = _fingerprint(model, optimizer, loader, epochs, precision, clip_norm, [run.seed, inputs])
     position = _Position()
-    autocast = torch.autocast(run.device.type, getattr(torch, precision), enabled=precision != "float32")
 
     own_seed = run.seed_for("train", name)
     with seeded(run.seed_for("train", name, run.world.rank)), restarted(run.generator, own_seed):
@@ -109,12 +109,13 @@ def train(
             run.say(f"{name}: found trained from an earlier start")
             return Trained(position.step, run.mean(position.means()), resumed_at)
         with run.progress(epochs * len(loader), name) as bar:
-            bar.advance(position.step)
+            bar.begin_at(position.step)
+            timer = StepTime(workers=run.world.size)
             while position.epoch < epochs:
                 prepared.train()
                 for batch in _batches(run, loader, position):
                     optimizer.zero_grad(set_to_none=True)
-                    with autocast:
+                    with autocast(run.device, precision):
                         losses = loss_fn(prepared, _to(batch, run.device))
                     losses = {"loss": losses} if isinstance(losses, torch.Tensor) else losses
                     scaler.scale(losses["loss"]).backward()
@@ -128,15 +129,17 @@ def train(
                     position.count(losses)
                     if after_step is not None:
                         after_step(position.step)
+                    timer.count(batch)
                     bar.advance()
                     if position.batch % check_every == 0 and position.batch < len(loader):
-                        _report(run, name, position, bar)
+                        _report(run, name, position, bar, timer)
                         if run.agree(time.monotonic() - last_kept >= checkpoint_seconds):
                             _keep(run, name, key, model, parts, position)
                             last_kept = time.monotonic()
+                            timer.restart()
                 if scheduler is not None and scheduler_every == "epoch":
                     scheduler.step()
-                _report(run, name, position, bar)
+                _report(run, name, position, bar, timer)
                 if evaluate is not None:
                     model.eval()
                     with torch.no_grad():
@@ -146,6 +149,7 @@ def train(
                 if run.agree(position.epoch == epochs or time.monotonic() - last_kept >= checkpoint_seconds):
                     _keep(run, name, key, model, parts, position)
                     last_kept = time.monotonic()
+                timer.restart()
     return Trained(position.step, run.mean(position.means()), resumed_at)
 
 
@@ -251,9 +255,9 @@ def _restore(
     return at.step
 
 
-def _report(run: Run, name: str, position: _Position, bar: Bar) -> None:
+def _report(run: Run, name: str, position: _Position, bar: Bar, timer: StepTime) -> None:
     means = run.mean(position.means())
-    run.log({f"{name}/{metric}": value for metric, value in means.items()}, position.step)
+    run.log({f"{name}/{metric}": value for metric, value in {**means, **timer.lap()}.items()}, position.step)
     bar.advance(0, say=f"loss {means['loss']:.4f}")
     if not math.isfinite(means["loss"]):
         raise RunFailed(

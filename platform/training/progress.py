@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from .event_log import NOWHERE, EventLog
 
 T = TypeVar("T")
 
@@ -26,12 +28,21 @@ class Bar:
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name, self.total, self.done, self.text = name, total, 0, ""
+        self.on_first: Callable[[], None] | None = None
+
+    def begin_at(self, done: int) -> None:
+        """So many were done by an earlier start."""
+        self.done = done
+        self._show()
 
     def advance(self, count: int = 1, *, say: str | None = None) -> None:
         """So many more are done; `say` is a short remark shown next to the bar."""
         self.done += count
         self.text = self.text if say is None else say
         self._show()
+        if count and self.on_first is not None:
+            first, self.on_first = self.on_first, None
+            first()
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
         """Go through the items and count each when it has been dealt with."""
@@ -180,13 +191,21 @@ class Mirror:
 
 
 @contextmanager
-def counting(reporter: Reporter, name: str, total: int | None) -> Iterator[Bar]:
-    """Open a bar, and close it whatever happens."""
+def counting(reporter: Reporter, name: str, total: int | None, events: EventLog = NOWHERE) -> Iterator[Bar]:
+    """Open a bar, and close it whatever happens; begin, first step and end go into the log."""
+    events.write("work.started", work=name, total=total)
+    began = time.monotonic()
+
+    def seconds() -> float:
+        return round(time.monotonic() - began, 3)
+
     bar = reporter.open(name, total)
+    bar.on_first = lambda: events.write("work.first_step", work=name, seconds=seconds())
     try:
         yield bar
     finally:
         reporter.close(bar)
+        events.write("work.ended", work=name, done=bar.done, total=total, seconds=seconds())
 
 
 class _Live(Bar):

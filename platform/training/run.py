@@ -6,11 +6,12 @@ same calls reach Ray Train, so a method runs in a notebook, in a test, on one GP
     run = LocalRun(Path("runs/first"), seed=0)
     outcome = M3D(ipc=10).fit(data, run)
 
-The folder: `metrics.jsonl`, `images/`, `stages/`, `checkpoints/`.
+The folder: `metrics.jsonl`, `images/`, `stages/`, `checkpoints/`; `log.jsonl` too, if the run is given one to write.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,10 +24,12 @@ from torch.utils.data import DataLoader
 
 from ..errors import BadInput
 from .checkpoints import Checkpoints
+from .event_log import NOWHERE, EventLog
 from .files import check_name
 from .loading import make_loader
 from .memory import keep_freed_memory
 from .metrics import MetricsLog
+from .precision import Precision, autocast, check_precision
 from .progress import Bar, ConsoleReporter, Reporter, counting
 from .seeds import restarted, seed_for, seeded
 from .stages import MISSING, Stages
@@ -43,6 +46,7 @@ class Run(Protocol):
     world: World
     generator: torch.Generator
     reused: list[str]
+    precision: Precision
 
     def seed_for(self, *names: str | int) -> int:
         """A seed of its own for whatever is named: a teacher, a model's first weights."""
@@ -67,6 +71,9 @@ class Run(Protocol):
 
     def prepare(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model on its device, wrapped for training on several processes where there are several."""
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Multiply in the run's precision inside the block, for trainings that are not done by `loop.train`."""
 
     def loader(self, dataset: Any, batch_size: int, *, shuffle: bool = True) -> DataLoader[Any]:
         """Batches from the run's generator; `batch_size` counts all processes together."""
@@ -95,8 +102,13 @@ class LocalRun:
         device: str | torch.device = "cpu",
         reporter: Reporter | None = None,
         world: World | None = None,
+        precision: Precision = "float32",
+        events: EventLog = NOWHERE,
     ) -> None:
-        """`world` other than the default is for wrappers that spread a run over processes."""
+        """`world` other than the default is for wrappers that spread a run over processes. `events` is told what happens.
+
+        `precision` is that of trainings. What was kept under another one is not found again: it would be another result.
+        """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise BadInput(f"seed {seed!r} is not a whole number from 0 up", mend="give for example seed=0")
         keep_freed_memory()
@@ -104,9 +116,11 @@ class LocalRun:
         self.seed = seed
         self.device = torch.device(device)
         self.world = world or World()
+        self.precision = check_precision(precision)
         self.reporter: Reporter = reporter or ConsoleReporter()
         self.generator = torch.Generator().manual_seed(seed_for(seed, "run"))
         self.reused: list[str] = []
+        self.events = events
         self.folder.mkdir(parents=True, exist_ok=True)
         self._stages = Stages(self.folder / "stages", seed=seed, say=self.say)
         self._metrics = MetricsLog(self.folder / "metrics.jsonl")
@@ -117,7 +131,7 @@ class LocalRun:
 
     def progress(self, total: int | None, name: str) -> AbstractContextManager[Bar]:
         """Count something visibly."""
-        return counting(self.reporter, name, total)
+        return counting(self.reporter, name, total, self.events)
 
     def say(self, text: str) -> None:
         """One line for whoever watches."""
@@ -136,7 +150,16 @@ class LocalRun:
 
     def checkpoint(self, state: Any, name: str = "main") -> None:
         """Keep a state; the last two are kept, checksummed."""
-        self.checkpoints(name).save(state)
+        self.keep_checkpoint(state, name)
+
+    def keep_checkpoint(self, state: Any, name: str) -> Path:
+        """Write a state into this folder and give its file."""
+        began = time.monotonic()
+        path = self.checkpoints(name).save(state)
+        self.events.write(
+            "checkpoint.kept", of=name, bytes=path.stat().st_size, seconds=round(time.monotonic() - began, 3)
+        )
+        return path
 
     def restore(self, name: str = "main") -> Any | None:
         """The last state that is whole, or None."""
@@ -152,7 +175,14 @@ class LocalRun:
 
     def loader(self, dataset: Any, batch_size: int, *, shuffle: bool = True) -> DataLoader[Any]:
         """Batches in an order drawn from the run's generator."""
-        return make_loader(dataset, batch_size, shuffle=shuffle, generator=self.generator, world=self.world)
+        pinned = self.device.type == "cuda"
+        return make_loader(
+            dataset, batch_size, shuffle=shuffle, generator=self.generator, world=self.world, pinned=pinned
+        )
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Multiply in this run's precision inside the block."""
+        return autocast(self.device, self.precision)
 
     def stage(self, name: str, fn: Callable[[], Any], inputs: Any = None, *, once: bool = False) -> Any:
         """The value of `fn`, kept with a hash of the run's seed and the inputs (in one process, `once` or not)."""
@@ -161,7 +191,7 @@ class LocalRun:
 
     def find_stage(self, name: str, inputs: Any) -> Any:
         """The kept value of a stage, or `MISSING`; says so when there is one."""
-        value = self._stages.find(name, inputs)
+        value = self._stages.find(name, self._under_precision(inputs))
         if value is not MISSING:
             self.note_reuse(name)
         return value
@@ -169,16 +199,21 @@ class LocalRun:
     def note_reuse(self, name: str) -> None:
         """Remember and say that a stage was found."""
         self.reused.append(name)
+        self.events.write("stage.found", stage=name)
         self.say(f"{name}: found from an earlier start, not run again")
 
     def run_stage(self, name: str, fn: Callable[[], Any], inputs: Any) -> Any:
         """Run a stage on random numbers of its own, and keep its value if this process is the one that writes."""
-        with seeded(self.seed_for("stage", name)), restarted(self.generator, self.seed_for("stage", name)):
+        own = self.seed_for("stage", name)
+        with self.events.around("stage", stage=name), seeded(own), restarted(self.generator, own):
             # Through the file's form and back, so that a fresh value and a found one cannot differ in type.
             value = decode(*encode(fn()))
         if self.world.first:
-            self._stages.keep(name, inputs, value)
+            self._stages.keep(name, self._under_precision(inputs), value)
         return value
+
+    def _under_precision(self, inputs: Any) -> Any:
+        return inputs if self.precision == "float32" else {"inputs": inputs, "precision": self.precision}
 
     def agree(self, value: bool) -> bool:
         """There is nobody to disagree."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,3 +172,21 @@ def test_all_problems_of_a_config_are_told_at_once(tmp_path: Path):
             ledger_url="sqlite://", tokens=tmp_path,
         )  # fmt: skip
     assert len(wrong.value.problems) == 6
+
+
+def test_metrics_outside_of_loopback_ask_for_a_certificate(tmp_path: Path, ours: Authority, theirs: Authority):
+    pair, client, stranger = ours.issue("metrics"), ours.issue("prometheus"), theirs.issue("stranger")
+
+    def get(shown: Pair | None) -> str:
+        context = ssl.create_default_context(cafile=str(ours.file))
+        if shown is not None:
+            context.load_cert_chain(shown.cert, shown.key)
+        address = f"https://127.0.0.1:{server.metrics_port}/metrics"
+        with urllib.request.urlopen(address, timeout=10, context=context) as reply:
+            return str(reply.read().decode())
+
+    with served(tmp_path, metrics="0.0.0.0:0", tls=TlsFiles(pair.cert, pair.key, ours.file)) as server:
+        assert "stillhouse_ledger_trusted" in get(client)
+        for shown in (None, stranger):
+            with pytest.raises(OSError):
+                get(shown)

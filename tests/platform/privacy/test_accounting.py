@@ -152,7 +152,8 @@ def test_epsilon_grows_with_what_was_spent(rho, factor):
         lambda r: accounting.zcdp_epsilon(r, 1e-5),
         lambda r: accounting.gdp_epsilon(math.sqrt(2 * r), 1e-5),
     ):
-        assert convert(rho) <= convert(rho * factor)
+        # Both are found by a search that ends at the last digits of a double.
+        assert convert(rho) <= convert(rho * factor) * (1 + 1e-12)
 
 
 def test_plan_epsilon_is_exact_for_gaussians_and_order_free():

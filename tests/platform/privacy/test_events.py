@@ -41,7 +41,7 @@ ONLY_ADD_OR_REMOVE = frozenset({Relation.ADD_OR_REMOVE_ONE})
 
 @pytest.mark.parametrize(
     ("event", "relations"),
-    zip(EXAMPLES, [BOTH, BOTH, ONLY_ADD_OR_REMOVE, BOTH, ONLY_ADD_OR_REMOVE, BOTH], strict=True),
+    list(zip(EXAMPLES, [BOTH, BOTH, ONLY_ADD_OR_REMOVE, BOTH, ONLY_ADD_OR_REMOVE, BOTH], strict=True)),
     ids=lambda e: getattr(e, "kind", ""),
 )
 def test_a_kind_knows_the_neighbours_its_cost_is_proven_for(event, relations):

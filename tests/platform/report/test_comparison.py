@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import io
 import json
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sample_comparison import done, outcome, sample
 from stillhouse.platform.errors import BadInput
-from stillhouse.platform.report.comparison import COLUMNS, ArmResult, Comparison, Spread, Trial
+from stillhouse.platform.report.comparison import ArmResult, Comparison, Spread, Trial
 from stillhouse.platform.report.comparison_page import comparison_table, render_comparison, write_comparison
 from stillhouse.platform.report.comparison_plot import _ticks, accuracy_dots
 
@@ -101,7 +102,7 @@ def test_the_rows_say_what_there_is():
     ]
     assert free[4:6] == ["\u221e", "uncovered"]
     assert later[1:] == ["0/3", *["\u2013"] * 6]
-    assert len(COLUMNS) == len(plain)
+    assert len(sample().columns) == len(plain)
 
 
 def test_without_a_reference_there_are_no_differences():
@@ -132,7 +133,7 @@ def test_a_terminal_of_80_columns_holds_all_figures():
 
 def test_the_json_holds_unrounded_figures_and_every_run(tmp_path):
     comparison = sample()
-    json_file, markdown_file, html_file = write_comparison(comparison, tmp_path)
+    json_file, markdown_file, _, html_file = write_comparison(comparison, tmp_path)
     found = json.loads(json_file.read_text(), parse_constant=pytest.fail)
     sure = found["arms"][1]
     assert sure["difference"] == {"mean": pytest.approx(0.015), "deviation": pytest.approx(0.00707107), "count": 2}
@@ -144,10 +145,37 @@ def test_the_json_holds_unrounded_figures_and_every_run(tmp_path):
     assert markdown_file.read_text() == comparison.markdown() and html_file.read_text() == render_comparison(comparison)
 
 
+def test_the_csv_has_one_row_a_run(tmp_path):
+    comparison = sample()
+    csv_file = write_comparison(comparison, tmp_path)[2]
+    with csv_file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == sum(len(arm.trials) for arm in comparison.arms)
+    first = rows[0]
+    assert (first["arm"], first["seed"], first["state"], float(first["student_accuracy"])) == (
+        "plain",
+        "0",
+        "done",
+        0.80,
+    )
+    assert {row["student_accuracy"] for row in rows if row["state"] != "done"} == {""}
+
+
+def test_other_metrics_can_be_the_score_and_a_column():
+    comparison = dataclasses.replace(sample(), metrics=("answered", "student_accuracy"))
+    assert comparison.columns[2:5] == ["Answered", "Difference", "Accuracy"]
+    plain, sure, *_ = comparison.rows()
+    assert plain[2:5] == ["250 \u00b1 0", "reference", "82.3 % \u00b1 2.1"]
+    # 250 and 260 against 250 and 250: a plain difference, in the metric's own unit.
+    assert sure[2:4] == ["255 \u00b1 7.1", "+5 \u00b1 7.1"]
+    assert "in answered" in comparison.markdown() and "Answered is the score" in comparison.markdown()
+    assert "250" in page_text(comparison)
+
+
 def test_the_markdown_is_a_table_whose_cells_hold_no_bars():
     lines = [line for line in sample().markdown().splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
-    assert {len(line.replace("\\|", "").split("|")) for line in lines} == {len(COLUMNS) + 2}
+    assert {len(line.replace("\\|", "").split("|")) for line in lines} == {len(sample().columns) + 2}
 
 
 def test_the_page_is_one_file_without_script_or_network_and_accessible():

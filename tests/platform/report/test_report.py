@@ -21,6 +21,7 @@ from stillhouse.platform.report.report import (
     Agreement,
     Curve,
     Report,
+    Sheet,
     Spending,
     delta_text,
     epsilon_text,
@@ -144,6 +145,31 @@ def test_texts_from_outside_are_escaped_and_not_markup():
     assert "[bold]x[/bold]" in on_a_terminal(report, 200)
     drawing = ElementTree.fromstring(str(plots.accuracy_bars(report.accuracies, 760)))
     assert mean in [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+
+
+SHEET = Sheet("Annotators", ("Pseudonym", "Answers"), (("a1", "12"), ("<b>", "3")), left_out=57)
+
+
+def test_a_table_is_shown_everywhere_with_what_it_leaves_out(tmp_path):
+    report = dataclasses.replace(sample(), sheets=(SHEET,))
+    page = Page(render_report(report))
+    assert [tag for tag, _ in page.tags].count("caption") == [tag for tag, _ in page.tags].count("table")
+    for text in (page.text, on_a_terminal(report)):
+        assert all(word in text for word in ("Annotators", "Pseudonym", "a1", "<b>", "57 more"))
+    wide = Sheet("Wide", tuple(f"c{i}" for i in range(9)), (tuple("0123456v8"),))
+    terminal = on_a_terminal(dataclasses.replace(sample(), sheets=(wide,)))
+    assert "2 more columns: c7, c8" in terminal and "v" not in terminal.split("Wide")[1].split("in the file")[0]
+    assert (
+        "v"
+        in Page(render_report(dataclasses.replace(sample(), sheets=(wide,)))).text.split("Wide")[1].split("All rows")[1]
+    )
+    report.write(tmp_path)
+    assert Report.read(tmp_path) == report
+
+
+def test_a_table_with_ragged_rows_is_refused():
+    with pytest.raises(BadInput, match="2 cells"):
+        Sheet("t", ("a", "b"), (("1",),))
 
 
 def test_a_run_with_nothing_optional_is_shown():

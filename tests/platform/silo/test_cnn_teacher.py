@@ -69,7 +69,7 @@ def test_unequal_classes_and_other_queries_are_refused(shards: list[ImageData]) 
 
 
 def test_naming_the_kinds_does_not_load_torch() -> None:
-    assert list(TEACHER_KINDS) == ["scatter_ridge", "cnn"] and TEACHER_KINDS["cnn"] is CnnTeacher
+    assert list(TEACHER_KINDS) == ["scatter_ridge", "cnn", "diffusion"] and TEACHER_KINDS["cnn"] is CnnTeacher
     program = (
         "import sys; from stillhouse.platform.silo.teachers import TEACHER_KINDS, TeacherKind;"
         "assert 'cnn' in set(TEACHER_KINDS) and 'torch' not in sys.modules"

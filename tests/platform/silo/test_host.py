@@ -117,14 +117,14 @@ def test_bad_folders_and_bad_queries(folders: list[Path], tmp_path: Path, querie
 def test_the_public_surface_lets_nothing_out_but_votes(folders: list[Path], queries: np.ndarray) -> None:
     host = SiloHost(folders, ScatterRidge())
     surface = {name for name in dir(host) if not name.startswith("_")}
-    assert surface == {"silos", "train", "vote", "describe"}
+    assert surface == {"silos", "train", "vote", "vectors", "describe"}
     report, votes = host.train(), host.vote(queries)
     assert votes.shape == (SILOS, len(queries)) and votes.dtype == np.int64
     assert set(np.unique(votes)) <= set(range(10))
     said = json.dumps([host.silos, host.describe(), report.silos, report.trained, report.reused])
     # Texts, small whole numbers, public settings. No list is as long as a shard, an image or a row of weights.
     assert len(said) < 1000
-    assert set(host.describe()) == {"silos", "teacher", "shape", "classes", "teachers_ready"}
+    assert set(host.describe()) == {"silos", "teacher", "shape", "classes", "teachers_ready", "answers"}
 
 
 KILLED = """

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from stillhouse.platform.data.images import ImageData
 from stillhouse.platform.data.partition import Manifest
 from stillhouse.platform.data.sources import load
+from stillhouse.platform.errors import BadInput
+from stillhouse.platform.privacy.vector_mean import Grid
 from stillhouse.platform.silo.cnn_teacher import CnnTeacher
 from stillhouse.platform.silo.host import TEACHER, SiloHost, VotingFailed
 from stillhouse.platform.silo.scatter_ridge import RidgeTeachers, ScatterRidge
@@ -35,9 +37,19 @@ def folders(tmp_path: Path, shards: list[ImageData]) -> list[Path]:
 
 def walk(host: SiloHost, queries: np.ndarray) -> dict[str, Any]:
     """What every public name gives when it is read or called."""
-    calls = {"train": lambda: host.train(), "vote": lambda: host.vote(queries), "describe": lambda: host.describe()}
+    calls = {
+        "train": lambda: host.train(), "vote": lambda: host.vote(queries), "describe": lambda: host.describe(),
+        "vectors": lambda: refusal(host),
+    }  # fmt: skip
     public = [name for name in dir(host) if not name.startswith("_")]
     return {name: calls[name]() if callable(getattr(host, name)) else getattr(host, name) for name in public}
+
+
+def refusal(host: SiloHost) -> str:
+    """What teachers that vote say when they are asked for vectors; see `test_vectors` for the others."""
+    with pytest.raises(BadInput) as caught:
+        list(host.vectors("batch", "targets", {"x": np.zeros((1, 1), np.float32)}, Grid.of(1.0, 4)))
+    return str(caught.value)
 
 
 def plain(value: Any) -> bool:
@@ -54,7 +66,7 @@ def test_no_record_and_no_weight_is_in_anything_public(
     kind: TeacherKind, folders: list[Path], queries: np.ndarray, shards: list[ImageData]
 ) -> None:
     found = walk(SiloHost(folders, kind), queries)
-    assert set(found) == {"silos", "train", "vote", "describe"}
+    assert set(found) == {"silos", "train", "vote", "vectors", "describe"}
     votes = found.pop("vote")
     assert type(votes) is np.ndarray and votes.base is None
     assert votes.dtype == np.int64 and votes.shape == (2, len(queries)) and votes.min() >= 0 and votes.max() < 10

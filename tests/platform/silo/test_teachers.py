@@ -85,7 +85,7 @@ def test_settings_survive_json(kind: TeacherKind) -> None:
 
 
 def test_unknown_kinds_and_settings_are_refused() -> None:
-    assert set(TEACHER_KINDS) == {"scatter_ridge", "cnn"}
+    assert set(TEACHER_KINDS) == {"scatter_ridge", "cnn", "diffusion"}
     with pytest.raises(BadInput, match="unknown teacher kind"):
         teacher_kind_from_json({"name": "oracle"})
     with pytest.raises(BadInput, match="wrong settings"):

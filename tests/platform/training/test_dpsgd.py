@@ -18,7 +18,11 @@ from opacus.accountants import RDPAccountant
 from stillhouse.platform.errors import BadInput, InternalBug, RunFailed
 from stillhouse.platform.privacy.accounting import rdp_epsilon
 from stillhouse.platform.privacy.calibration import dpsgd_noise_multiplier
+from stillhouse.platform.privacy.noise import Noise
+from stillhouse.platform.privacy.wide_noise import DIRECT, levels
+from stillhouse.platform.training import dpsgd
 from stillhouse.platform.training.dpsgd import (
+    MOST_UNITS,
     SIGMA_UNITS,
     DpSgd,
     Grid,
@@ -27,7 +31,7 @@ from stillhouse.platform.training.dpsgd import (
     refuse_unless_trainable,
 )
 from stillhouse.platform.training.progress import Bar
-from support.noise import RepeatableBytes, ZeroNoise
+from support.noise import RepeatableBytes, ZeroNoise, repeatable_noise
 from torch import nn
 from torch.nn import functional as F
 
@@ -52,16 +56,17 @@ def squared_lengths(units: torch.Tensor) -> list[int]:
 @given(
     st.one_of(arrays(np.float32, (3, 6), elements=SINGLE), arrays(np.float32, (3, 6), elements=MODERATE)),
     st.sampled_from([1e-3, 1.0, 50.0]),
-    st.floats(0.001, 500.0),
+    st.one_of(st.floats(0.001, 500.0), st.floats(500.0, 1e9)),
 )
 @example(np.full((3, 6), np.nan, np.float32), 1.0, 1.0)
 @example(np.full((3, 6), -np.inf, np.float32), 1.0, 1.0)
 @example(np.full((3, 6), np.finfo(np.float32).max, np.float32), 1.0, 1.0)
 @example(np.full((3, 6), np.finfo(np.float32).tiny, np.float32), 1.0, 1.0)
 def test_no_row_is_longer_than_the_limit(rows: np.ndarray, clip_norm: float, noise_multiplier: float) -> None:
-    units = Grid(clip_norm, noise_multiplier, 6).round_(torch.from_numpy(rows.copy()))
+    grid = Grid(clip_norm, noise_multiplier, 6)
+    units = grid.round_(torch.from_numpy(rows.copy()))
     for squared in squared_lengths(units):
-        assert squared * Fraction(noise_multiplier) ** 2 <= SIGMA_UNITS**2
+        assert squared * Fraction(noise_multiplier) ** 2 <= grid.sigma**2
 
 
 @settings(max_examples=200, deadline=None)
@@ -165,12 +170,68 @@ def test_a_sum_just_beyond_single_precision_is_exact() -> None:
     assert grid.sum(units).tolist() == [2**24 + 1]
 
 
-def test_a_grid_too_coarse_is_refused() -> None:
-    Grid(1.0, 3.4, 1_000_000)
-    with pytest.raises(BadInput, match=r"1000000 parameters with a noise multiplier of 3\.7: .*lost in rounding"):
-        Grid(1.0, 3.7, 1_000_000)
-    with pytest.raises(BadInput, match="18 parameters with a noise multiplier of 1000"):
-        refuse_unless_trainable(nn.Linear(5, 3), DpSgd(), noise_multiplier=1000.0)
+def test_a_grid_that_would_be_too_coarse_is_made_finer() -> None:
+    assert Grid(1.0, 3.4, 1_000_000).sigma == SIGMA_UNITS
+    for noise_multiplier, width in ((3.7, 1_000_000), (18.3, 3_400_000), (1e6, 6), (155.0, 50_000_000)):
+        grid = Grid(1.0, noise_multiplier, width)
+        # A power of two times the table's, the least that leaves two units a coordinate.
+        assert grid.sigma % SIGMA_UNITS == 0 and math.log2(grid.sigma).is_integer() and grid.sigma > SIGMA_UNITS
+        units_a_coordinate = grid.sigma / noise_multiplier / math.sqrt(width)
+        assert 2 < units_a_coordinate < 2 * 3.6
+        assert grid.unit * grid.sigma == pytest.approx(noise_multiplier), "the noise itself is what it was"
+
+
+@given(st.floats(0.01, 1e6), st.integers(1, 50_000_000))
+def test_a_record_moves_a_sum_by_no_more_than_the_noise_was_charged_for(noise_multiplier: float, width: int) -> None:
+    """limit <= (sigma / z)^2, exactly, on every grid; and no finer one is taken than is needed, so small models keep their bits."""
+    grid = Grid(1.0, noise_multiplier, width)
+    assert grid.limit <= (Fraction(grid.sigma) / Fraction(noise_multiplier)) ** 2 < grid.limit + 1
+    coarse = math.floor((Fraction(SIGMA_UNITS) / Fraction(noise_multiplier)) ** 2)
+    enough = coarse - width / 12 - 5 * math.sqrt(coarse / 3) >= width / 4
+    assert (grid.sigma == SIGMA_UNITS) == enough
+
+
+def test_a_finer_grid_keeps_directions_where_the_table_s_would_lose_them() -> None:
+    rows = torch.randn(20, 100_000, generator=torch.Generator().manual_seed(0))
+    grid = Grid(1.0, 30.0, 100_000)
+    units = grid.round_(rows.clone())
+    assert grid.sigma == 16 * SIGMA_UNITS and max(squared_lengths(units)) <= grid.limit
+    assert float(F.cosine_similarity(units, rows).min()) > 0.99
+    assert float((units.double().norm(dim=1) * grid.unit).min()) > 0.97
+
+
+def test_wide_noise_is_as_wide_as_was_charged_for() -> None:
+    """A model at a multiplier for which the table's grid is too coarse: what moves the weights is noise of clip_norm times it."""
+    inputs, labels = problem()
+    noise_multiplier, batch = 3000.0, 20
+    grid = Grid(1.0, noise_multiplier, len(vector(model())))
+    assert grid.sigma > SIGMA_UNITS
+    noise = repeatable_noise(4)
+    options = DpSgd(batch_size=batch, physical_batch=64, **STEP)
+    moved = torch.stack(
+        [
+            train(model().double(), inputs.double(), labels, options, noise_multiplier=noise_multiplier, noise=noise)
+            for _ in range(20)
+        ]
+    )
+    # 1,500 numbers: a standard deviation of 1.8 % of the estimate.
+    assert float(moved.std()) == pytest.approx(noise_multiplier, rel=0.08)
+    silent = ZeroNoise()
+    train(model(), inputs, labels, options, noise_multiplier=noise_multiplier, noise=silent)
+    assert len(silent.calls) == levels(grid.sigma) and all(width <= DIRECT for _, width, _ in silent.calls)
+
+
+def test_a_grid_too_coarse_even_so_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dpsgd, "MOST_UNITS", 2 * SIGMA_UNITS)
+    with pytest.raises(BadInput, match=r"1000000 parameters with a noise multiplier of 9\.0: .*lost in rounding"):
+        Grid(1.0, 9.0, 1_000_000)
+    with pytest.raises(BadInput, match="18 parameters with a noise multiplier of 2000"):
+        refuse_unless_trainable(nn.Linear(5, 3), DpSgd(), noise_multiplier=2000.0)
+
+
+def test_the_finest_grid_s_sums_are_exact() -> None:
+    """17 standard deviations and a million rows of the longest length are whole numbers that double precision holds."""
+    assert 17 * MOST_UNITS + 1_000_000 * 2**24 < 2**53
 
 
 def test_a_noise_multiplier_next_to_nothing_is_refused() -> None:
@@ -264,8 +325,9 @@ def train(
     seed: int = 5,
     augment: Augment | None = None,
     bytes_source: Callable[[int], bytes] | None = None,
+    noise: Noise | None = None,
 ) -> torch.Tensor:
-    """Train without noise on repeatable batches; return the expected batch's size times the way that the weights went back."""
+    """Train (without noise, unless one is given) on repeatable batches; return how far the weights went back, times the batch size."""
     start = vector(net)
     dp_sgd(
         net,
@@ -273,7 +335,7 @@ def train(
         labels,
         options,
         noise_multiplier=noise_multiplier,
-        noise=ZeroNoise(),
+        noise=noise or ZeroNoise(),
         augment=augment,
         bytes_source=bytes_source or RepeatableBytes(seed),
     )

@@ -1,0 +1,1 @@
+"""Judging whether two pictures show one person: verification, identification, open sets."""
