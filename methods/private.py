@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..platform.data.images import ImageData
+from ..platform.data.partition import Manifest
 from ..platform.privacy.events import Event
 from ..platform.training.run import Run
 
@@ -38,6 +39,10 @@ class Curator(Protocol):
     @property
     def records(self) -> int:
         """How many records there are. Public."""
+
+    @property
+    def partition(self) -> Manifest | None:
+        """Which record lies with which silo, by numbers, which is public; None where these records are not all in silos."""
 
     def refuse_unless_affordable(self, events: Sequence[tuple[str, Event]], *, mend: str) -> None:
         """See whether a whole plan fits into what is left of the budget. Nothing is spent.

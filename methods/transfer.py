@@ -73,7 +73,8 @@ class TransferData:
     """A public unlabelled pool, an ensemble to ask, and a labelled set that is only scored on.
 
     The pool comes without its labels, so that no method can look at them. `epsilon` and `delta` are what the whole run may cost;
-    `curator` owns all private records, for methods that do more with them than ask (None where the silos are elsewhere).
+    `curator` owns all private records, for methods that do more with them than ask (None where the silos are elsewhere). `teacher` is
+    what the silos' teachers say of themselves, kind and settings, which is public; None where it is not known here.
     """
 
     pool: np.ndarray
@@ -85,6 +86,7 @@ class TransferData:
     protocol: str
     epsilon: float = float("inf")
     curator: Curator | None = None
+    teacher: Mapping[str, Any] | None = None
 
     @property
     def classes(self) -> int:

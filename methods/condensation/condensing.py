@@ -91,7 +91,7 @@ def condense(
     together = loop.together or len(classes) or 1
     kept_at = time.monotonic()
     with run.progress(loop.iterations, "condensing") as bar:
-        bar.advance(first)
+        bar.begin_at(first)
         since: list[dict[str, float]] = []
         for number in range(first, loop.iterations):
             since.append(_iterate(run, loop, images, velocity, classes, number, together))

@@ -7,9 +7,14 @@ records. So the labels' epsilon is the student's only where the generator's stre
 | --- | --- | --- |
 | labels_only | a classifier trained without noise (the paper) | infinite |
 | dpsgd_baseline | a classifier trained by DP-SGD, charged | DP-SGD and labels together |
+| fed_dp_baseline | a classifier trained by DP-FedAvg over the silos, charged | DP-FedAvg and labels together |
 | bootstrap_student | a student taught by votes on procedural images | both rounds of votes together |
 | public_inputs | none: procedural images | the labels' |
 | split_records | one trained without noise on records kept from the teachers | the labels', for the others; infinite for these |
+
+DP-SGD is accounted for adding or removing one record, everything else for replacing one. Under `fed_dp_baseline` that is so
+throughout: a record is in one silo, whose update, and whose teacher's vote, may then change in any way. So these events compose as
+they stand.
 """
 
 from __future__ import annotations
@@ -26,6 +31,9 @@ from ...platform.privacy.calibration import smallest_scale
 from ...platform.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
 from ...platform.privacy.mechanisms import Mechanism
 from ...platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE, UNCOVERED, PrivacyStatement, Release
+from ...platform.training.fedavg import FedAvg
+from ..federated import PURPOSE as FEDERATED
+from ..federated import least_noise
 from ..pate.statement import label_events
 from ..transfer import BudgetTerms
 from .baseline import NON_PRIVATE
@@ -38,14 +46,20 @@ class Coverage(StrEnum):
 
     LABELS_ONLY = "labels_only"
     DPSGD_BASELINE = "dpsgd_baseline"
+    FED_DP_BASELINE = "fed_dp_baseline"
     BOOTSTRAP_STUDENT = "bootstrap_student"
     PUBLIC_INPUTS = "public_inputs"
     SPLIT_RECORDS = "split_records"
 
     @property
     def neighbouring(self) -> str:
-        """The relation that its accounting is about: DP-SGD's is adding or removing a record."""
+        """The relation that its accounting is about: DP-SGD's is adding or removing a record, federated averaging's replacing one."""
         return ADD_OR_REMOVE if self is Coverage.DPSGD_BASELINE else REPLACE_ONE
+
+    @property
+    def private_baseline(self) -> bool:
+        """Whether a baseline classifier is trained with noise, so that all it says is free."""
+        return self in (Coverage.DPSGD_BASELINE, Coverage.FED_DP_BASELINE)
 
     @property
     def has_baseline(self) -> bool:
@@ -116,13 +130,34 @@ def dpsgd_plan(
             lambda scale: [event for _, event in events(scale)], epsilon=epsilon, delta=delta, kind=kind, orders=orders
         )
     plan = Plan(tuple(events(noise_multiplier)), noise_multiplier)
+    _refuse_above(plan, epsilon, delta, ADD_OR_REMOVE)
+    return plan
+
+
+def federated_plan(
+    mechanism: Mechanism, *, queries: int, answers: int, epsilon: float, delta: float, server: FedAvg, noise_multiplier: float | None
+) -> Plan:  # fmt: skip
+    """Return the plan of DP-FedAvg and labels, all about replacing one record; DP-FedAvg gets what the labels leave, unless its
+    noise is given.
+
+    Raises:
+        BudgetExhausted: the plan costs more than `epsilon`.
+    """
+    labels = label_events(mechanism, asked=queries, answered=answers) if queries else []
+    if noise_multiplier is None:
+        noise_multiplier = least_noise(server, beside=[event for _, event in labels], epsilon=epsilon, delta=delta)
+    plan = Plan(((FEDERATED, server.event(noise_multiplier)), *labels), noise_multiplier)
+    _refuse_above(plan, epsilon, delta, REPLACE_ONE)
+    return plan
+
+
+def _refuse_above(plan: Plan, epsilon: float, delta: float, neighbouring: str) -> None:
     if plan.epsilon(delta) > epsilon * (1 + 1e-9):
         raise BudgetExhausted(
-            f"the plan costs epsilon {plan.epsilon(delta):.4g} at delta {delta:g} ({ADD_OR_REMOVE}), the target is {epsilon:g}",
+            f"the plan costs epsilon {plan.epsilon(delta):.4g} at delta {delta:g} ({neighbouring}), the target is {epsilon:g}",
             why="; ".join(f"{name}: {plan_epsilon([event], delta):.3g} alone" for name, event in plan.events),
-            mend="leave method.noise_multiplier empty: DP-SGD then gets what the queries leave",
+            mend="leave method.noise_multiplier empty: the baseline classifier then gets what the queries leave",
         )
-    return plan
 
 
 def _too_many(

@@ -21,12 +21,15 @@ from ...platform.data.procedural import procedural_images
 from ...platform.errors import BadInput
 from ...platform.training.outcome import Metric, Outcome
 from ...platform.training.run import Run
+from ...platform.training.seeds import seeded
+from ..federated import FederatedTraining, terms
+from ..private import PrivateWork
 from ..transfer import LABELS, NOTHING_BOUGHT, BudgetTerms, TransferData
 from .answers import confusion, project_to_simplex
 from .asking import ask, joined, outcomes, refuse_unless_answered
 from .baseline import NonPrivateBaseline, PrivateBaseline, train_without_privacy
 from .classifiers import Classifier, accuracy, public_projection
-from .coverage import Coverage, Plan, dpsgd_plan, label_plan, statement
+from .coverage import Coverage, Plan, dpsgd_plan, federated_plan, label_plan, statement
 from .generation import check_not_collapsed, train_generator
 from .moments import PrivateMoments
 from .queries import choose
@@ -95,6 +98,8 @@ class Dgd(Settings):
 
     def budget_terms(self, *, epsilon: float, delta: float) -> BudgetTerms | None:
         """The budget that the accounting needs."""
+        if self.cover is Coverage.FED_DP_BASELINE:
+            return terms(self.federation.server, epsilon=epsilon, delta=delta)
         return self.cover.terms(epsilon=epsilon, delta=delta)
 
     @property
@@ -111,7 +116,7 @@ class Dgd(Settings):
     def _distil(self) -> float:
         if self.student.distil is not None:
             return self.student.distil
-        return 1.0 if self.cover is Coverage.DPSGD_BASELINE else 0.0
+        return 1.0 if self.cover.private_baseline else 0.0
 
     def _plan(self, data: TransferData) -> Plan:
         limits = {"epsilon": data.epsilon, "delta": data.delta}
@@ -121,9 +126,16 @@ class Dgd(Settings):
                 why="the silos are elsewhere, and each has its own records only",
                 mend="use method.coverage=public_inputs method.source=mixed, or bootstrap_student",
             )
-        if self.cover is not Coverage.DPSGD_BASELINE:
+        if not self.cover.private_baseline:
             return label_plan(data.mechanism, queries=self.queries, answers=self.most_answers, **limits)
         assert data.curator is not None
+        if self.cover is Coverage.FED_DP_BASELINE:
+            if data.curator.partition is None:
+                raise BadInput("fed_dp_baseline trains over silos, and these records are not in silos")
+            return federated_plan(
+                data.mechanism, queries=self.queries, answers=self.most_answers, **limits, server=self.federation.server,
+                noise_multiplier=self.noise_multiplier,
+            )  # fmt: skip
         settings = self.baseline.dpsgd
         return dpsgd_plan(
             data.mechanism, queries=self.queries, answers=self.most_answers, **limits,
@@ -134,8 +146,7 @@ class Dgd(Settings):
     def _afford(self, data: TransferData, plan: Plan) -> dict[str, Any]:
         """See, before the first charge of this run, whether all of its plan fits; kept, so that a restart does not count twice."""
         if plan.noise_multiplier is not None:
-            shape = data.score.shape
-            self.baseline.refuse_unless_trainable(shape, data.classes, noise_multiplier=plan.noise_multiplier)
+            self._refuse_unless_trainable(data, plan.noise_multiplier)
         if data.curator is not None:
             data.curator.refuse_unless_affordable(plan.events, mend=AFFORDABLE)
         return {"epsilon": plan.epsilon(data.delta), "noise_multiplier": plan.noise_multiplier}
@@ -144,19 +155,40 @@ class Dgd(Settings):
         curator = data.curator
         if not self.cover.has_baseline or curator is None:
             return None
-        if plan.noise_multiplier is not None:
-            work: PrivateBaseline | NonPrivateBaseline = PrivateBaseline(self.baseline, plan.noise_multiplier)
-        else:
+        work: PrivateWork
+        if plan.noise_multiplier is None:
             work = NonPrivateBaseline(self.baseline)
+        elif self.cover is Coverage.FED_DP_BASELINE:
+            work = self._federated(data, plan.noise_multiplier, run.seed_for("baseline"))
+        else:
+            work = PrivateBaseline(self.baseline, plan.noise_multiplier)
         state = run.stage(
             "baseline", lambda: curator.release(work, run), inputs=self._baseline_inputs(data, plan), once=True
         )
         return self.baseline.load(data.score.shape, data.classes, state).to(run.device)
 
+    def _federated(self, data: TransferData, noise_multiplier: float, seed: int) -> FederatedTraining:
+        assert data.curator is not None and data.curator.partition is not None
+
+        def build() -> Classifier:
+            with seeded(seed):
+                return self.baseline.build(data.score.shape, data.classes)
+
+        return FederatedTraining(build, self.federation, noise_multiplier, data.curator.partition)
+
+    def _refuse_unless_trainable(self, data: TransferData, noise_multiplier: float) -> None:
+        """See, before anything is charged, whether the baseline classifier can be trained with this noise."""
+        if self.cover is Coverage.FED_DP_BASELINE:
+            model = self._federated(data, noise_multiplier, 0).build()
+            self.federation.refuse_unless_trainable(model, noise_multiplier=noise_multiplier)
+        else:
+            self.baseline.refuse_unless_trainable(data.score.shape, data.classes, noise_multiplier=noise_multiplier)
+
     def _baseline_inputs(self, data: TransferData, plan: Plan) -> dict[str, Any]:
         return {
             "baseline": asdict(self.baseline), "noise_multiplier": plan.noise_multiplier, "ensemble": data.ensemble_id,
             "split": self.record_split,
+            "federation": asdict(self.federation) if self.cover is Coverage.FED_DP_BASELINE else None,
         }  # fmt: skip
 
     def _moments(self, data: TransferData, run: Run) -> Tensor | None:

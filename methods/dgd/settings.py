@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ...platform.data.procedural import KINDS as PROCEDURAL
 from ...platform.errors import BadInput
 from ...platform.privacy.validate import positive, positive_int
+from ..federated import Federation
 from .baseline import Baseline
 from .coverage import Coverage
 from .generation import Generation
@@ -22,7 +23,8 @@ class Settings:
     """Settings of DGD; see `Dgd`.
 
     Args:
-        coverage: what the guarantee covers: labels_only, dpsgd_baseline, bootstrap_student, public_inputs or split_records.
+        coverage: what the guarantee covers: labels_only, dpsgd_baseline, fed_dp_baseline, bootstrap_student, public_inputs or
+            split_records.
         queries: images to ask at most; answers: answers to buy at most (None: as many as queries). Both are fixed before anything is
             spent, and the budget must hold them all.
         source: where queries come from: generator, a kind of procedural image, or pool (the public pool, for comparison).
@@ -31,9 +33,10 @@ class Settings:
         synthetic: how many images are sampled from the generator, once.
         rounds: how often images are made, asked and learnt from; from the second on the generator may also seek the student's
             disagreement with the discriminator. Queries are divided among the rounds. (bootstrap_student has two at least.)
-        noise_multiplier: of DP-SGD; None: as little noise as the budget allows beside the queries.
+        noise_multiplier: of DP-SGD or DP-FedAvg; None: as little noise as the budget allows beside the queries.
         moments_sigma: noise of the released joint moments, in units of one record; None: they are not released.
         split: share of the records that train the baseline classifier under split_records.
+        federation: how the baseline classifier is trained under fed_dp_baseline.
         baseline, generation, vae, student: the parts.
     """
 
@@ -48,6 +51,7 @@ class Settings:
     noise_multiplier: float | None = None
     moments_sigma: float | None = 20.0
     split: float = 0.3
+    federation: Federation = field(default_factory=Federation)
     baseline: Baseline = field(default_factory=Baseline)
     generation: Generation = field(default_factory=Generation)
     vae: VaeSettings = field(default_factory=VaeSettings)

@@ -13,6 +13,7 @@ from stillhouse.methods.dgd.generation import Generation
 from stillhouse.methods.dgd.regulariser import Regulariser
 from stillhouse.methods.dgd.student import StudentSettings
 from stillhouse.methods.dgd.vae import VaeSettings
+from stillhouse.methods.federated import Federation
 from stillhouse.methods.private import PrivateWork
 from stillhouse.methods.transfer import TransferData
 from stillhouse.platform.data.images import ImageData
@@ -24,12 +25,15 @@ from stillhouse.platform.privacy.mechanisms import GNMax, Mechanism
 from stillhouse.platform.privacy.noise import SystemNoise
 from stillhouse.platform.silo.scatter_ridge import ScatterRidge
 from stillhouse.platform.training.dpsgd import DpSgd
+from stillhouse.platform.training.fedavg import FedAvg
+from stillhouse.platform.training.local_sgd import LocalSgd
 from stillhouse.platform.training.run import Run
 
 TEACHERS = 10
 DPSGD = DpSgd(batch_size=200, steps=40, learning_rate=20.0)
+FEDERATION = Federation(FedAvg(rounds=3, clip_norm=5.0), LocalSgd(epochs=2, learning_rate=3.0))
 SMALL = Dgd(
-    queries=40, synthetic=200,
+    queries=40, synthetic=200, federation=FEDERATION,
     baseline=Baseline(components=40, dpsgd=DPSGD, epochs=20),
     generation=Generation(steps=80, batch_size=16, latent=8, width=8, learning_rate=1e-2),
     vae=VaeSettings(latent=6, width=8, epochs=2, batch_size=50),
@@ -62,10 +66,11 @@ class House:
     planned: list[tuple[str, Event]] = field(default_factory=list)
     affordable: bool = True
     silent: bool = False
+    partition: Manifest | None = None
 
     def __post_init__(self) -> None:
-        manifest = Manifest.make(len(self.private), TEACHERS, key="test")
-        shards = [self.private.take(manifest.indices(i)) for i in range(TEACHERS)]
+        self.partition = Manifest.make(len(self.private), TEACHERS, key="test")
+        shards = [self.private.take(self.partition.indices(i)) for i in range(TEACHERS)]
         self.teachers = ScatterRidge().fit(shards, list(range(TEACHERS)))
 
     @property

@@ -7,13 +7,14 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stillhouse.methods.dgd.coverage import Coverage, Plan, dpsgd_plan, label_plan, statement
+from stillhouse.methods.dgd.coverage import Coverage, Plan, dpsgd_plan, federated_plan, label_plan, statement
 from stillhouse.platform.errors import BudgetExhausted
 from stillhouse.platform.privacy.accounting import compose_events, plan_epsilon, rdp_epsilon
 from stillhouse.platform.privacy.budget import BudgetKind, budget_cap, event_cost, near_optimal_orders
 from stillhouse.platform.privacy.events import GaussianEvent
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax
 from stillhouse.platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE
+from stillhouse.platform.training.fedavg import FedAvg
 
 DELTA = 1e-5
 MECHANISM = GNMax(60.0)
@@ -112,3 +113,30 @@ def test_given_noise_that_costs_too_much_is_refused() -> None:
             MECHANISM, queries=10, answers=10, epsilon=1.0, delta=DELTA, sample_rate=0.07, steps=200, moments_sigma=None,
             noise_multiplier=0.5,
         )  # fmt: skip
+
+
+def over_silos(epsilon: float, *, queries: int = 100, sample_rate: float = 1.0, noise: float | None = None) -> Plan:
+    return federated_plan(
+        MECHANISM, queries=queries, answers=queries, epsilon=epsilon, delta=DELTA, server=FedAvg(5, sample_rate=sample_rate),
+        noise_multiplier=noise,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sample_rate", [1.0, 0.2])
+def test_a_federated_baseline_and_the_labels_fill_one_budget(sample_rate: float) -> None:
+    plan = over_silos(3.0, sample_rate=sample_rate)
+    told = statement(Coverage.FED_DP_BASELINE, plan, DELTA)
+    assert 0.93 * 3 < told.epsilon <= 3 * (1 + 1e-9)
+    assert told.neighbouring == REPLACE_ONE and told.coverage == "covered"
+    parts = [plan_epsilon([event], DELTA) for _, event in plan.events]
+    assert max(parts) < told.epsilon < sum(parts)
+    assert ("exact" in told.accounting) == (sample_rate == 1)
+
+
+def test_a_federated_baseline_gets_what_the_labels_leave_or_nothing() -> None:
+    noise = [over_silos(3.0, queries=queries).noise_multiplier for queries in (0, 50, 500)]
+    assert noise == sorted(noise, key=float) and len(set(noise)) == 3
+    with pytest.raises(BudgetExhausted, match="nothing is left for its rounds"):
+        over_silos(1.0, queries=5000)
+    with pytest.raises(BudgetExhausted, match=r"leave method\.noise_multiplier empty"):
+        over_silos(1.0, noise=0.5)

@@ -13,8 +13,12 @@ import pytest
 from stillhouse.methods.dgd import Dgd
 from stillhouse.methods.dgd.baseline import NonPrivateBaseline, PrivateBaseline
 from stillhouse.methods.dgd.moments import PrivateMoments
+from stillhouse.methods.federated import PURPOSE as FEDERATED
+from stillhouse.methods.federated import FederatedTraining
 from stillhouse.platform.errors import BadInput, BudgetExhausted, RunFailed
+from stillhouse.platform.privacy.accounting import plan_epsilon
 from stillhouse.platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE
+from stillhouse.platform.training import dpsgd
 from stillhouse.platform.training.outcome import Outcome, execute
 from stillhouse.platform.training.progress import Silent
 from stillhouse.platform.training.run import LocalRun
@@ -24,6 +28,7 @@ from .houses import SMALL, House, house, transfer_data
 COVERAGES: dict[str, dict[str, Any]] = {
     "labels_only": {},
     "dpsgd_baseline": {},
+    "fed_dp_baseline": {},
     "bootstrap_student": {"rounds": 2},
     "public_inputs": {"source": "mixed"},
     "split_records": {},
@@ -46,9 +51,8 @@ def finish(dgd: Dgd, home: House, folder: Path, **data: Any) -> Outcome:
 def test_every_coverage_runs_and_says_what_it_covers(coverage: str, tmp_path: Path) -> None:
     home = house()
     outcome = finish(method(coverage), home, tmp_path)
-    if (
-        coverage == "dpsgd_baseline"
-    ):  # The only student here that is distilled; forty noisy labels teach next to nothing.
+    if coverage in ("dpsgd_baseline", "fed_dp_baseline"):
+        # The only students here that are distilled; forty noisy labels teach next to nothing.
         assert outcome.metrics["student_accuracy"].value > 0.35
     assert outcome.metrics["asked"].value == 40
     covered = coverage not in ("labels_only", "split_records")
@@ -57,7 +61,8 @@ def test_every_coverage_runs_and_says_what_it_covers(coverage: str, tmp_path: Pa
     assert outcome.privacy.neighbouring == (ADD_OR_REMOVE if coverage == "dpsgd_baseline" else REPLACE_ONE)
     kinds = {type(work) for work in home.released}
     expected = {
-        "dpsgd_baseline": {PrivateBaseline, PrivateMoments}, "labels_only": {NonPrivateBaseline},
+        "dpsgd_baseline": {PrivateBaseline, PrivateMoments}, "fed_dp_baseline": {FederatedTraining},
+        "labels_only": {NonPrivateBaseline},
         "split_records": {NonPrivateBaseline},
     }.get(coverage, set())  # fmt: skip
     assert kinds == expected
@@ -75,6 +80,31 @@ def test_dpsgd_fills_the_budget_and_every_charge_was_planned(tmp_path: Path) -> 
     charged = [event for work in home.released for event in work.events(home.records)]
     assert [named for named in home.planned if named in charged] == charged
     assert outcome.metrics["label_epsilon"].value < outcome.privacy.epsilon
+
+
+def test_a_federated_baseline_and_labels_are_one_gaussian_plan_about_replacing_one_record(tmp_path: Path) -> None:
+    """No moments: those are about adding or removing a record. The whole is exact, and was planned before the first charge."""
+    home = house()
+    outcome = finish(method("fed_dp_baseline"), home, tmp_path)
+    told = outcome.privacy
+    assert [release.name for release in told.releases] == [FEDERATED, "noisy label of every query answered"]
+    assert told.epsilon == pytest.approx(50, rel=1e-6) and "exact conversion" in told.accounting
+    events = [event for _, event in home.planned]
+    assert plan_epsilon(events, 1e-5) == told.epsilon
+    assert home.released[0].events(home.records) == home.planned[:1]
+    assert outcome.metrics["label_epsilon"].value < told.epsilon
+
+
+def test_a_federated_baseline_wants_silos_and_what_the_labels_leave(tmp_path: Path) -> None:
+    nowhere, rich = house(), house()
+    nowhere.partition = None
+    with pytest.raises(BadInput, match="not in silos"):
+        finish(method("fed_dp_baseline"), nowhere, tmp_path / "a")
+    with pytest.raises(BudgetExhausted, match="nothing is left for its rounds"):
+        finish(method("fed_dp_baseline"), rich, tmp_path / "b", epsilon=2.0)
+    with pytest.raises(BudgetExhausted, match=r"leave method\.noise_multiplier empty"):
+        finish(method("fed_dp_baseline", noise_multiplier=0.1), rich, tmp_path / "c")
+    assert nowhere.released == rich.released == [] and rich.asked == []
 
 
 def images_hash(home: House) -> str:
@@ -142,7 +172,10 @@ def test_a_plan_that_does_not_fit_spends_nothing(tmp_path: Path) -> None:
     assert home.released == []
 
 
-def test_a_classifier_that_the_noise_would_drown_is_refused_before_anything_is_charged(tmp_path: Path) -> None:
+def test_a_classifier_that_the_noise_would_drown_is_refused_before_anything_is_charged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dpsgd, "MOST_UNITS", dpsgd.SIGMA_UNITS)  # Otherwise the grid would be made finer.
     home = house()
     wide = replace(SMALL.baseline, kind="cnn", width=64, hidden=512)
     with pytest.raises(BadInput, match="lost in rounding"):

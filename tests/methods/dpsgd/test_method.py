@@ -14,6 +14,7 @@ from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.privacy.mechanisms import GNMax
 from stillhouse.platform.privacy.statement import ADD_OR_REMOVE
+from stillhouse.platform.training import dpsgd
 from stillhouse.platform.training.dpsgd import DpSgd
 from stillhouse.platform.training.outcome import Outcome, execute
 from stillhouse.platform.training.progress import Silent
@@ -80,7 +81,10 @@ def test_a_second_start_finds_it_and_pays_nothing(tmp_path: Path) -> None:
     assert again.metrics == first.metrics
 
 
-def test_what_cannot_be_paid_or_trained_is_refused_before_the_charge(tmp_path: Path) -> None:
+def test_what_cannot_be_paid_or_trained_is_refused_before_the_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dpsgd, "MOST_UNITS", dpsgd.SIGMA_UNITS)  # Otherwise the grid would be made finer.
     poor, rich = Owner(affordable=False), Owner()
     with pytest.raises(BudgetExhausted):
         finish(SMALL, poor, tmp_path / "a")

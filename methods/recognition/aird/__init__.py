@@ -1,0 +1,1 @@
+"""AIRD: adaptable instance-relation distillation, and FaceBN."""

@@ -1,0 +1,1 @@
+"""CRRCD: cross-resolution relational contrastive distillation."""

@@ -1,0 +1,278 @@
+"""Judging a student of faces beside its teacher, and what a run writes about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ...platform.data.degradation import Degradation
+from ...platform.data.faces import FaceData
+from ...platform.data.shifts import SHIFTS
+from ...platform.errors import BadInput
+from ...platform.training.outcome import Metric
+from ...platform.training.run import Run
+from ...platform.verification.bootstrap import PeopleOfPairs, Records, mean_of, paired_bootstrap
+from ...platform.verification.roc import measurable
+from .card import Card
+from .embedding import embed, templates
+from .judging import Gallery, Judged, judge, prefixed
+from .kept import kept_beside
+from .learning import Learnt
+from .looking import Look, adapted, embedded
+from .networks import Recogniser
+from .pairs_picture import pairs_picture
+from .settings import FaceSettings
+from .teacher import Teacher
+from .writing import draw_resolutions, draw_roc, write_scores, write_table, write_weights
+
+HIGH = "teacher in high resolution"
+UP = "teacher on low resolution, brought up"
+FACE_BN = "student, FaceBN"
+SHIFT_COLUMNS = ("shift", "accuracy", "deviation", "tar_at_far_0.1")
+REJECT_AREA = "mean error when pairs of short embeddings are left out, over that of a random choice"
+LEFT_OUT = ("auc", "rank5", "rank20")  # of what is told of baselines
+CURVE_COLUMNS = ("shift", "faces", "accuracy", "change")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the judging found."""
+
+    metrics: Mapping[str, Metric]
+    baselines: Mapping[str, Mapping[str, Metric]]
+    notes: tuple[str, ...]
+    judged: Mapping[str, Judged]
+    least_quality: float | None = None
+    shifted: tuple[tuple[object, ...], ...] = ()
+    curve: tuple[tuple[object, ...], ...] = ()
+    resolutions: Mapping[str, list[tuple[int, float, float | None]]] = field(default_factory=dict)
+
+
+class FaceReport:
+    """One run's test: every network is shown the same pictures, and scored on the same pairs.
+
+    Args:
+        settings: of the method.
+        data: with the test pictures and pairs.
+        run: the run; every process of it takes part.
+        teacher: frozen, on the run's device; `teacher_weights` (JSON) names them.
+    """
+
+    def __init__(
+        self, settings: FaceSettings, data: FaceData, run: Run, teacher: Teacher, teacher_weights: Any
+    ) -> None:
+        self._settings, self._data, self._run = settings, data, run
+        self._teacher, self._teacher_weights = teacher, teacher_weights
+        self._gallery = Gallery.of(data.test)
+        self._low = settings.degradation.at(settings.degradation.size)
+        self._notes: list[str] = []
+
+    def judged(self, student: Recogniser) -> Found:
+        """Judge the student, and the teacher beside it.
+
+        Raises:
+            BadInput: there is nothing to verify, or FaceBN cannot be done.
+        """
+        judging = self._settings.judging
+        judged = {"student": self._student(student, self._look())}
+        own = judged["student"].metrics(judging.fars)
+        metrics = {
+            "verification_accuracy": own.pop("accuracy"), "verification_deviation": own.pop("deviation"), **own,
+        }  # fmt: skip
+        if (curve := judged["student"].rejecting()) is not None:
+            metrics["reject_area"] = Metric(curve.area / curve.area_at_random, REJECT_AREA, "lower")
+        if judging.adapt != "none":
+            judged[FACE_BN] = self._adapted(student, self._look(), tell=True)
+            metrics |= _few(judged[FACE_BN], "adapted_")
+        least = self._limit(judged["student"])
+        shifted = self._shifted(student, metrics)
+        judged[HIGH] = self._of_teacher(None)
+        judged[UP] = self._of_teacher(self._low.size)
+        told = {name: judged[name].metrics(judging.fars) for name in (HIGH, UP)}
+        baselines = {
+            name: {key: metric for key, metric in metrics.items() if key not in LEFT_OUT}
+            for name, metrics in told.items()
+        }
+        for name in (HIGH, UP):
+            self._compare(name, judged)
+        left_out = [f"{far:g}" for far in judging.fars if far not in measurable(judging.fars, self._impostors())]
+        if left_out:
+            self._notes.append(
+                f"no TAR at FAR {', '.join(left_out)}: {self._impostors():,} impostor pairs are too few (ten over the rate are needed)"
+            )
+        return Found(
+            metrics, baselines, tuple(self._said()), judged, least, shifted, self._curve(student), self._resolutions(student, judged)
+        )  # fmt: skip
+
+    def write(self, learnt: Learnt, found: Found) -> dict[str, str]:
+        """Write weights, card, tables and pictures into the run's folder; give the artefacts by name. On one process."""
+        folder, judging = self._run.folder, self._settings.judging
+        write_weights(folder, learnt.student)
+        self._card(found).write(folder)
+        write_scores(folder, self._data.pairs, found.judged)
+        artefacts = {"student": "student.safetensors", "card": "card.json", "pair_scores": "scores.safetensors"}
+        artefacts |= draw_roc(folder, self._data.pairs.same, found.judged, self._low.in_words())
+        for name, columns, rows in (("shifts", SHIFT_COLUMNS, found.shifted), ("face_bn", CURVE_COLUMNS, found.curve)):
+            if rows:
+                write_table(folder / f"{name}.csv", columns, rows)
+                artefacts[name] = f"{name}.csv"
+        if found.resolutions:
+            artefacts["resolutions"] = draw_resolutions(folder, found.resolutions, "accuracy over resolution")
+        if judging.show_pairs:
+            shown = pairs_picture(self._data, found.judged["student"], self._look().started(), judging.show_pairs)
+            artefacts["pairs"] = str(self._run.image("pairs", shown).relative_to(folder))
+        return artefacts
+
+    def _look(self, shift: str | None = None, degradation: Degradation | None = None) -> Look:
+        seed = self._run.seed_for("test", shift or "none")
+        return Look(degradation or self._low, shift, self._settings.judging.level, seed)
+
+    def _student(self, network: Any, look: Look) -> Judged:
+        rows = embedded(self._run, network, self._data.test.pictures, look, flip=self._settings.judging.flip)
+        return judge(rows, self._data, self._gallery)
+
+    def _adapted(self, student: Recogniser, look: Look, *, faces: int | None = None, tell: bool = False) -> Judged:
+        model = adapted(self._run, student, self._data.test.pictures, look, self._settings.judging, faces=faces)
+        if tell:
+            self._notes += model.notes
+        return self._student(model.model, look)
+
+    def _shifted(self, student: Recogniser, metrics: dict[str, Metric]) -> tuple[tuple[object, ...], ...]:
+        rows: list[tuple[object, ...]] = []
+        judging = self._settings.judging
+        for name in judging.shifts:
+            look = self._look(name)
+            ways: dict[str, Callable[[], Judged]] = {"": lambda look=look: self._student(student, look)}  # type: ignore[misc]
+            if judging.adapt != "none":
+                ways["adapted_"] = lambda look=look: self._adapted(student, look)  # type: ignore[misc]
+            for way, make in ways.items():
+                found = make()
+                metrics |= _few(found, f"{name}_{way}")
+                words = SHIFTS[name].in_words(judging.level) + (", FaceBN" if way else "")
+                tar = found.verification.at_far(0.1).tar if self._impostors() >= 100 else float("nan")
+                rows.append((words, found.verification.mean, found.verification.deviation, tar))
+        return tuple(rows)
+
+    def _curve(self, student: Recogniser) -> tuple[tuple[object, ...], ...]:
+        rows: list[tuple[object, ...]] = []
+        judging = self._settings.judging
+        if judging.adapt_curve:
+            for name in (None, *judging.shifts):
+                look = self._look(name)
+                plain = self._student(student, look).verification.mean
+                for faces in judging.adapt_curve:
+                    score = self._adapted(student, look, faces=faces).verification.mean
+                    rows.append((name or "none", min(faces, len(self._data.test)), score, score - plain))
+        return tuple(rows)
+
+    def _of_teacher(self, side: int | None) -> Judged:
+        """The teacher on whole pictures, or on pictures brought down to `side` pixels and up again."""
+        whole = self._data.test.size[0]
+        degradation = None if side is None else replace(self._low, size=side, back_to=whole)
+        look = Look(degradation, seed=self._run.seed_for("test", "none"))
+        test = self._data.test
+        inputs = {
+            "teacher": self._teacher_weights, "data": test.content_hash(), "side": side or whole,
+            "degradation": None if degradation is None else asdict(degradation),
+            "seed": look.seed if degradation is not None and degradation.random else None,
+        }  # fmt: skip
+        rows = kept_beside(
+            self._run, "teacher-test", lambda: embed(self._run, self._teacher, test.pictures, look.started()), inputs
+        )
+        return judge(templates(rows, flip=self._settings.judging.flip), self._data, self._gallery)
+
+    def _resolutions(
+        self, student: Recogniser, judged: Mapping[str, Judged]
+    ) -> dict[str, list[tuple[int, float, float | None]]]:
+        sides = sorted(set(self._settings.judging.resolutions))
+        if not sides:
+            return {}
+        whole, own = self._data.test.size[0], self._low.size
+        points: dict[str, list[tuple[int, float, float | None]]] = {"teacher": [], "student": []}
+        for side in sides:
+            found = self._of_teacher(side) if side < whole else judged[HIGH]
+            points["teacher"].append((side, found.verification.mean, found.verification.deviation))
+            # The student's own input is made from a picture that was brought to this resolution before.
+            if side >= own:
+                seen = judged["student"] if side >= whole else self._student(student, self._look_through(side))
+                points["student"].append((side, seen.verification.mean, seen.verification.deviation))
+        return points
+
+    def _look_through(self, side: int) -> Any:
+        return _Through(replace(self._low, size=side, mode="paper", back_to=self._data.test.size[0]), self._look())
+
+    def _compare(self, name: str, judged: Mapping[str, Judged]) -> None:
+        """Say by how much the student is above or below a baseline, with a paired bootstrap on the test pairs."""
+        pairs, test = self._data.pairs, self._data.test
+        units: Any = Records(pairs.same)
+        if test.identified:
+            units = PeopleOfPairs(test.identities[pairs.first], test.identities[pairs.second])
+        own, other = (mean_of(judged[one].verification.correct) for one in ("student", name))
+        found = paired_bootstrap(own, other, units, seed=self._run.seed_for("bootstrap"))
+        drawn = "people" if test.identified else "pairs"
+        self._notes.append(
+            f"student less {name}: {100 * found.value:+.1f} points of accuracy, 95 % interval {100 * found.low:+.1f} to "
+            f"{100 * found.high:+.1f} (paired bootstrap over {drawn} of the test; no other seed was trained)"
+        )
+
+    def _limit(self, student: Judged) -> float | None:
+        """The card's least quality; a note says what it does, or why there is none."""
+        error = self._settings.judging.abstain_error
+        if error is None:
+            return None
+        try:
+            kept = student.least_quality(error)
+        except BadInput as none:
+            self._notes.append(f"the card sets no least quality, so everything is decided: {none}")
+            return None
+        self._notes.append(
+            f"below a quality of {kept.threshold:.3g} nothing is decided: {100 * kept.coverage:.0f} % of the test pairs are, "
+            f"{100 * kept.error:.1f} % of these wrongly (at most {100 * kept.bound:.1f} % with confidence {kept.confidence:g}, "
+            "were pairs independent)"
+        )
+        return kept.threshold
+
+    def _card(self, found: Found) -> Card:
+        settings, roc = self._settings, found.judged["student"].verification.roc
+        point = roc.at_far(settings.judging.fmr) if measurable((settings.judging.fmr,), roc.negatives) else None
+        train = self._data.train
+        return Card(
+            settings.student.name, resolution=self._low.size, embedding_length=settings.student.embedding_length or 0,
+            aligned=self._data.test.size[0], resampler=self._low.resampler, back_to=self._low.back_to, back_by=self._low.back_by,
+            flipped=settings.judging.flip, threshold=None if point is None else point.threshold,
+            fmr=None if point is None else point.fmr, least_quality=found.least_quality,
+            teacher=self._teacher.name, teacher_licence=self._teacher.licence,
+            licence=f"follows from the data and from the teacher's: {self._teacher.licence}",
+            trained_on=f"{self._data.name}, {len(train):,} pictures of {train.people:,} people, by {settings.algorithm}",
+        )  # fmt: skip
+
+    def _impostors(self) -> int:
+        return int((~self._data.pairs.same).sum())
+
+    def _said(self) -> list[str]:
+        found = [f"test pictures were brought {self._low.in_words()}; the teacher's input {self._teacher.size} px"]
+        if self._gallery is None:
+            found.append("nobody could be looked for: nobody has pictures of two media, or people are not known")
+        if self._run.world.size > 1:
+            found.append(
+                f"{self._run.world.size} processes: batch norms and relations see each process's part of a batch"
+            )
+        return [*found, *self._notes]
+
+
+@dataclass(frozen=True)
+class _Through:
+    """A look at pictures that were brought to another resolution and up again before."""
+
+    first: Degradation
+    then: Look
+
+    def started(self) -> Callable[[Any], Any]:
+        second = self.then.started()
+        return lambda pictures: second(self.first(pictures))
+
+
+def _few(judged: Judged, prefix: str) -> dict[str, Metric]:
+    metrics = judged.metrics(())
+    return prefixed({name: metrics[name] for name in ("accuracy", "eer")}, prefix)

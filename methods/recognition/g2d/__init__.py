@@ -1,0 +1,1 @@
+"""G2D: generative-to-discriminative recognition of masked faces."""

@@ -1,0 +1,156 @@
+"""G2D: recognising faces behind masks by what an inpainting network has learnt to see there.
+
+Ge et al., Masked Face Recognition with Generative-to-Discriminative Representations, ICML 2024, arXiv 2405.16761. Three modules are
+trained one after the other and frozen: an encoder, by drawing what masks hide; a reformer of its descriptors, by the relations between
+faces that a general recogniser sees without masks; a classifier, by labels. What of it is ours: `docs/g2d.md`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from ....platform.data.faces import FaceData, FaceImages
+from ....platform.data.masked_faces import with_masks
+from ....platform.errors import BadInput
+from ....platform.privacy.statement import uncovered
+from ....platform.training.files import write_text
+from ....platform.training.outcome import Outcome
+from ....platform.training.run import Run
+from ....platform.verification.roc import OperatingPoint, measurable
+from ..card import FILE as CARD
+from ..card import STUDENT, Card
+from ..preparing import prepare_teacher
+from ..teacher import Teacher
+from ..terms import Terms
+from .judging import COLUMNS, Judged, embeddings, judge_real, judge_synthetic, really_masked
+from .learning import Found, Learner
+from .saved import ARCHITECTURE, write_recogniser
+from .settings import Settings
+from .stages import MaskedRecogniser
+
+NOT_PRIVATE = "the recogniser was learnt from faces and their labels without noise"
+TABLE = "verification.csv"
+Embedded = Callable[[FaceImages], np.ndarray]
+
+
+@dataclass(frozen=True)
+class G2D(Settings):
+    """Learn to recognise masked faces in three stages, or as the settings say; see `Settings`."""
+
+    works_on: ClassVar[str] = "faces"
+    charges: ClassVar[bool] = False
+
+    def fit(self, data: FaceData, run: Run) -> Outcome:
+        """Train stage by stage, then verify people that nothing was trained on, with masks and without.
+
+        Raises:
+            BadInput: settings and data do not fit.
+            RunFailed: a training diverged, or a frozen module changed.
+        """
+        if not len(data.train):
+            raise BadInput(
+                f"{data.name} holds no faces to learn from", mend="give data.train=FOLDER, or data.faces=FOLDER"
+            )
+        train = data.train
+        prepared = prepare_teacher(
+            run, self.teacher, Terms(), self.classifying.head, train.pictures, train.identities, classes=train.people,
+            identity=train.content_hash(), looked_at=True,
+        )  # fmt: skip
+        teacher = prepared.teacher
+        learner = Learner(self, data, run, prepared)
+        recogniser = learner.learn().recogniser
+        found, mirror = learner.found, self.judging.mirror
+
+        def ours(faces: FaceImages) -> np.ndarray:
+            return embeddings(run, recogniser, faces, self._prepared, mirror=mirror)
+
+        def theirs(faces: FaceImages) -> np.ndarray:
+            return embeddings(run, teacher, faces, lambda pictures: pictures, mirror=mirror)
+
+        masked = self._masked_copies(data, run)
+        table: list[list[str]] = []
+        judged = self._judge(data, masked, ours, found, table, whose="recogniser")
+        for name, one in judged.items():
+            found.metrics |= {_prefixed(name, key): metric for key, metric in one.metrics().items()}
+        reference = self._judge(data, masked, theirs, Found(), table, whose=f"teacher, {teacher.name}")
+        for name, one in reference.items():
+            found.baselines[f"teacher, {name} masks"] = one.metrics()
+        if run.world.first:
+            self._write(data, run, recogniser, teacher, self._operating_point(judged), table)
+        found.artefacts |= {"student": STUDENT, "card": CARD, "verification": TABLE}
+        return Outcome(
+            self.algorithm, found.metrics, uncovered(NOT_PRIVATE), artefacts=found.artefacts, baselines=found.baselines,
+            notes=tuple(found.notes),
+        )  # fmt: skip
+
+    def _prepared(self, pictures: Tensor) -> Tensor:
+        return self.resampler.resize(pictures, self.size)
+
+    def _masked_copies(self, data: FaceData, run: Run) -> FaceImages:
+        return with_masks(data.test, self.masks, seed=run.seed_for("test masks")).faces
+
+    def _judge(
+        self,
+        data: FaceData,
+        masked: FaceImages,
+        embedded: Embedded,
+        found: Found,
+        table: list[list[str]],
+        *,
+        whose: str,
+    ) -> dict[str, Judged]:
+        """Verification behind synthetic masks, and behind real ones where the data know of any."""
+        bare = embedded(data.test)
+        real = really_masked(data.test)
+        judged: dict[str, Judged] = {}
+        try:
+            judged["synthetic"] = judge_synthetic(data, bare, embedded(masked))
+        except BadInput as error:
+            if not real.any():
+                raise
+            found.notes.append(f"synthetic masks are not measured: {error}")
+        if real.any():
+            judged["real"] = judge_real(data, bare)
+            if judged["real"].without_rows:
+                found.notes.append(f"kinds of pairs with real masks are not measured: {judged['real'].without_rows}")
+        elif data.test.masked is None:
+            found.notes.append("the data do not say who wears a mask: test faces are taken to be bare")
+        for name, one in judged.items():
+            table += one.table(f"{whose}, {name} masks")
+        return judged
+
+    def _operating_point(self, judged: dict[str, Judged]) -> OperatingPoint | None:
+        """The threshold on bare pairs that is kept with the weights; None if there are too few of them."""
+        for one in judged.values():
+            for row in one.rows:
+                if row.kind == "U-U" and measurable([self.judging.fmr], row.own.roc.negatives):
+                    return row.own.at_far(self.judging.fmr)
+        return None
+
+    def _write(
+        self, data: FaceData, run: Run, recogniser: MaskedRecogniser, teacher: Teacher, point: OperatingPoint | None,
+        table: list[list[str]],
+    ) -> None:  # fmt: skip
+        card = Card(
+            ARCHITECTURE, resolution=self.size, embedding_length=recogniser.embedding_length, aligned=data.train.size[0],
+            resampler=self.resampler, flipped=self.judging.mirror, threshold=point.threshold if point else None,
+            fmr=point.fmr if point else None,
+            teacher=teacher.name, teacher_licence=teacher.licence, trained_on=f"{data.name}, seed {run.seed}",
+        )  # fmt: skip
+        write_recogniser(run.folder, recogniser, self.network, card)
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(table)
+        write_text(run.folder / TABLE, out.getvalue())
+
+
+def _prefixed(name: str, key: str) -> str:
+    return key if name == "synthetic" else f"{name}_{key}"

@@ -1,0 +1,186 @@
+"""What a recogniser of faces is worth: verification by folds, errors at fixed rates, identification, from embeddings of test faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...platform.data.faces import FaceData, FaceImages
+from ...platform.data.shifts import LEVELS, SHIFTS
+from ...platform.errors import BadInput
+from ...platform.privacy.validate import non_negative, positive_int, probability
+from ...platform.training.outcome import Metric
+from ...platform.verification.folds import Verification, verify
+from ...platform.verification.identification import Identification, identify
+from ...platform.verification.quality import (
+    Abstention,
+    RejectCurve,
+    abstention_threshold,
+    error_versus_reject,
+    pair_quality,
+)
+from ...platform.verification.roc import measurable
+from ...platform.verification.scores import pair_scores
+
+ADAPT = ("none", "mix", "replace", "online")
+RANKS = (1, 5, 20)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How a student is judged.
+
+    Args:
+        flip: an embedding is the sum of those of a picture and of its mirror image.
+        fars: rates at which TAR is told, as far as there are impostor pairs enough (ten over the rate).
+        fmr: rate for which the card's threshold is set.
+        abstain_error: share of wrong decisions on test pairs below which the card's least quality keeps those that are still made, with
+            confidence .95; None: the card sets no least quality.
+        shifts: names of `platform.data.shifts.SHIFTS` under which the student is also scored; `level` is their strength, 1 .. 5.
+        adapt: FaceBN: none; mix, replace or online take over statistics of unlabelled test faces, as many as `adapt_faces` at most.
+        prior: of mix: the training's statistics count as so many faces.
+        guard: of mix and replace: a quantile, such as 0.95, of what resampled faces show; layers that shift less stay as they are.
+        adapt_curve: of mix: numbers of faces for which accuracy after FaceBN is told as well, without and under each shift.
+        resolutions: pixels a side at which the teacher is also scored, on pictures brought down to them and up again.
+        show_pairs: pairs of test pictures that the report shows with their scores; 0: it shows no face.
+    """
+
+    flip: bool = True
+    fars: tuple[float, ...] = (0.1, 0.01, 0.001)
+    fmr: float = 0.01
+    abstain_error: float | None = None
+    shifts: tuple[str, ...] = ()
+    level: int = 4
+    adapt: str = "none"
+    prior: float = 64.0
+    guard: float | None = None
+    adapt_faces: int = 2000
+    adapt_curve: tuple[int, ...] = ()
+    resolutions: tuple[int, ...] = ()
+    show_pairs: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("fars", "shifts", "adapt_curve", "resolutions"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for far in (*self.fars, self.fmr):
+            probability(far=far)
+        if self.abstain_error is not None:
+            probability(abstain_error=self.abstain_error)
+        if unknown := [name for name in self.shifts if name not in SHIFTS]:
+            raise BadInput(f"no shift is called {unknown[0]!r}", mend=f"use some of {', '.join(SHIFTS)}")
+        if self.level not in range(1, LEVELS + 1):
+            raise BadInput(f"level is {self.level!r}", why=f"it is a whole number, 1 .. {LEVELS}")
+        if self.adapt not in ADAPT:
+            raise BadInput(f"adapt is {self.adapt!r}", mend=f"use one of {', '.join(ADAPT)}")
+        if self.adapt != "mix" and self.adapt_curve:
+            raise BadInput(f"adapt_curve with adapt={self.adapt}", why="only a mixture serves any number of faces")
+        if self.adapt == "none" and self.guard is not None:
+            raise BadInput("FaceBN has a guard, and is not used", mend="set method.judging.adapt=mix")
+        non_negative(prior=self.prior)
+        positive_int(adapt_faces=self.adapt_faces)
+        positive_int(**{f"adapt_curve[{i}]": count for i, count in enumerate(self.adapt_curve)})
+        positive_int(**{f"resolutions[{i}]": side for i, side in enumerate(self.resolutions)})
+        if isinstance(self.show_pairs, bool) or not isinstance(self.show_pairs, int) or self.show_pairs < 0:
+            raise BadInput(f"show_pairs is {self.show_pairs!r}", why="it is a whole number from 0 up")
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What the test says of one way to embed.
+
+    Args:
+        scores: cosines (m,) of the pairs.
+        verification: by folds.
+        identification: where it is possible.
+        quality: of the pairs (m,), that of the worse picture; None where the embeddings' lengths tell nothing.
+    """
+
+    scores: np.ndarray
+    verification: Verification
+    identification: Identification | None
+    quality: np.ndarray | None = None
+
+    def rejecting(self) -> RejectCurve | None:
+        """Wrong decisions among the pairs that are kept when those of least quality are left out; None: nothing to be seen."""
+        if self.quality is None or self.verification.correct.all():
+            return None
+        return error_versus_reject(~self.verification.correct, self.quality)
+
+    def least_quality(self, error: float) -> Abstention:
+        """The quality from which on decisions are wrong in a share of `error` at most, with confidence .95.
+
+        Raises:
+            BadInput: none is, or too few pairs show it.
+        """
+        if self.quality is None:
+            raise BadInput("no quality of the pictures", why="all embeddings have one length, which tells nothing")
+        return abstention_threshold(~self.verification.correct, self.quality, error=error)
+
+    def metrics(self, fars: tuple[float, ...]) -> dict[str, Metric]:
+        """Figures by name; `accuracy` is the mean over folds, `deviation` their sample standard deviation."""
+        found = self.verification
+        metrics = {
+            "accuracy": Metric(found.mean, "fraction", "higher"),
+            "deviation": Metric(found.deviation, "fraction, over folds"),
+            "eer": Metric(found.eer, "fraction of pairs", "lower"),
+            "auc": Metric(found.auc, "area under the ROC curve", "higher"),
+        }
+        for far in measurable(fars, found.roc.negatives):
+            metrics[f"tar_at_far_{far:g}"] = Metric(found.at_far(far).tar, "fraction of genuine pairs", "higher")
+        if self.identification is not None:
+            for rank in RANKS:
+                if rank < self.identification.entries:
+                    metrics[f"rank{rank}"] = Metric(self.identification.rate(rank), "fraction of probes", "higher")
+        return metrics
+
+
+def judge(embeddings: np.ndarray, data: FaceData, gallery: Gallery | None) -> Judged:
+    """From embeddings (n, D) of all test pictures.
+
+    Raises:
+        BadInput: no pairs, fewer than two folds, or embeddings that are not finite or nil.
+    """
+    pairs = data.pairs
+    if not len(pairs):
+        raise BadInput(f"{data.name}: no pairs to verify", mend="give data.pairs, or let pairs be drawn")
+    scores = pair_scores(embeddings, pairs.first, pairs.second)
+    found = None
+    if gallery is not None:
+        people = data.test.identities
+        found = identify(
+            embeddings[gallery.enrolled], people[gallery.enrolled], embeddings[gallery.probes], people[gallery.probes]
+        )
+    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    told = not np.allclose(lengths, lengths.mean(), rtol=1e-5, atol=0)
+    quality = pair_quality(lengths, pairs.first, pairs.second) if told else None
+    return Judged(scores, verify(scores, pairs.same, pairs.fold), found, quality)
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Numbers of test pictures: one enrolled for each person, and the probes, which are of other media than that one."""
+
+    enrolled: np.ndarray
+    probes: np.ndarray
+
+    @classmethod
+    def of(cls, test: FaceImages) -> Gallery | None:
+        """The first picture of everybody who has some of another medium as well; None if fewer than two have, or nobody is known."""
+        if not test.identified:
+            return None
+        media = np.arange(len(test)) if test.media is None else np.asarray(test.media)
+        enrolled, probes = [], []
+        for person in range(test.people):
+            own = np.flatnonzero(test.identities == person)
+            others = own[media[own] != media[own[0]]]
+            if len(others):
+                enrolled.append(own[0])
+                probes.append(others)
+        return cls(np.array(enrolled), np.concatenate(probes)) if len(enrolled) > 1 else None
+
+
+def prefixed(metrics: Mapping[str, Metric], prefix: str) -> dict[str, Metric]:
+    """The metrics under longer names."""
+    return {f"{prefix}{name}": metric for name, metric in metrics.items()}

@@ -1,0 +1,1 @@
+"""NACO: detecting forged face videos by the natural consistency of real ones."""

@@ -1,0 +1,113 @@
+"""A finished detector on a video file: the score, its interval, the timeline, what is said beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t
+from stillhouse.methods.recognition.naco.card import DetectorCard, is_detector, read_detector
+from stillhouse.methods.recognition.naco.model import Network, fresh_network
+from stillhouse.methods.recognition.naco.predicting import mean_interval, predict_videos
+from stillhouse.methods.recognition.naco.scoring import clip_logits
+from stillhouse.platform.data.video_crops import CropSettings
+from stillhouse.platform.errors import BadInput
+from support.few_videos import real_video
+
+from .little import CLIPS, FORM
+
+av = pytest.importorskip("av")
+
+
+def write_video(path: Path, frames: np.ndarray, fps: int = 25) -> Path:
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=Fraction(fps), options={"crf": "0"})
+        stream.width = stream.height = frames.shape[-1]
+        stream.pix_fmt = "yuv444p"
+        for frame in frames.transpose(0, 2, 3, 1):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            file.mux(stream.encode(picture))
+        file.mux(stream.encode())
+    return path
+
+
+def detector(folder: Path, **changes: object) -> Network:
+    folder.mkdir(exist_ok=True)
+    network = fresh_network(replace(FORM, zero_residual=False), CLIPS, 0).eval()
+    card = DetectorCard(
+        network.form, CLIPS, "logit", 110, True, 0.1, "6 validation videos", "few videos, seed 0", ("FLICKER",),
+        crop=CropSettings(side=32).to_json(), track_side=32, fps=(25.0, 25.0),
+    )  # fmt: skip
+    replace(card, **changes).write(folder, network)  # type: ignore[arg-type]
+    return network
+
+
+def test_a_video_is_scored_clip_by_clip_with_an_interval_and_a_timeline(tmp_path: Path) -> None:
+    network = detector(tmp_path / "run")
+    frames = real_video(3, 30)
+    video = write_video(tmp_path / "film.mp4", frames)
+    (found,), card, notes = predict_videos(tmp_path / "run", [video], plots=tmp_path / "plots")
+    logits = np.array(clip_logits(network, frames, [0, 8, 16]))
+    assert found.clips == 3 and found.frames == 30 and found.fps == pytest.approx(25) and not found.missing
+    assert found.score == pytest.approx(logits.mean(), abs=0.02)  # colours pass through an encoder
+    assert found.low is not None and found.high is not None and found.low < found.score < found.high
+    assert found.verdict == ("forged" if found.score >= 0.1 else "real")
+    assert found.probability == pytest.approx(1 / (1 + np.exp(-found.score)))
+    assert len(found.logits) == 30
+    assert (tmp_path / "plots" / "film.svg").read_text().startswith("<svg") and found.plot.endswith("film.svg")
+    assert any("no proof" in note for note in notes) and any("FLICKER" in note for note in notes)
+    assert any("middle square" in note for note in notes) and any("may be far off" in note for note in notes)
+    assert card.sha256
+
+
+def test_one_short_clip_at_another_rate_has_no_interval_and_all_is_said(tmp_path: Path) -> None:
+    detector(tmp_path / "run", threshold=None, crop={}, fps=(50.0, 50.0))
+    video = write_video(tmp_path / "short.mp4", real_video(3, 6))
+    (found,), _, notes = predict_videos(tmp_path / "run", [video])
+    assert (
+        found.clips == 1
+        and found.mirrored
+        and found.low is None
+        and found.verdict == "no threshold"
+        and found.plot == ""
+    )
+    for words in ("mirrored", "no interval", "nothing is decided", "frames per second", "usual crop"):
+        assert any(words in note for note in notes), words
+
+
+def test_files_that_are_no_videos_and_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:
+    detector(tmp_path / "run")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(BadInput):
+        predict_videos(tmp_path / "run", [tmp_path / "text.mp4"])
+    with pytest.raises(BadInput, match="holds no video detector"):
+        read_detector(tmp_path)
+    assert is_detector(tmp_path / "run") and not is_detector(tmp_path)
+    (tmp_path / "run" / "detector.safetensors").write_bytes(b"other")
+    with pytest.raises(BadInput, match="SHA-256"):
+        read_detector(tmp_path / "run")
+
+
+def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
+    detector(tmp_path / "run")
+    data = json.loads((tmp_path / "run" / "card.json").read_text())
+    card = DetectorCard.from_json(data)
+    assert card.to_json() == json.loads(json.dumps(data)) | {"forgeries": ("FLICKER",), "fps": (25.0, 25.0)}
+    assert DetectorCard.from_json(card.to_json()) == card
+    with pytest.raises(BadInput, match="does not have secret"):
+        DetectorCard.from_json({**data, "secret": 1})
+    with pytest.raises(BadInput, match="not whole"):
+        DetectorCard.from_json({name: value for name, value in data.items() if name != "clips"})
+
+
+def test_the_interval_covers_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(0)
+    intervals = [mean_interval(draw.normal(2.0, 3.0, 5)) for _ in range(2000)]
+    covered = np.mean([one is not None and one[0] <= 2.0 <= one[1] for one in intervals])
+    assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2000)
+    low, high = mean_interval(np.array([0.0, 2.0]))  # type: ignore[misc]
+    assert (high - low) / 2 == pytest.approx(float(t.ppf(0.975, 1)) * 1.0)

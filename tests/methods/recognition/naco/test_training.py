@@ -1,0 +1,226 @@
+"""Both stages: what is frozen stays, what was cut short goes on as if it had not been, the best weights are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from stillhouse.methods.recognition.naco import optimising
+from stillhouse.methods.recognition.naco.finetuning import Detector, calibrate, finetune
+from stillhouse.methods.recognition.naco.model import Network, fresh_network
+from stillhouse.methods.recognition.naco.optimising import Best, optimiser, rounds
+from stillhouse.methods.recognition.naco.pretraining import kept_features, pretrain
+from stillhouse.methods.recognition.naco.settings import Augmentation, Finetuning, Form, Pretraining, Training
+from stillhouse.methods.recognition.naco.started import started_network
+from stillhouse.platform.errors import BadInput
+from stillhouse.platform.training.outcome import execute
+from stillhouse.platform.training.run import LocalRun
+from support.few_videos import few_videos, video_set
+
+from .little import CLIPS, FORM, QUIET, little, silent_run, training
+
+
+def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(before: dict[str, torch.Tensor], module: torch.nn.Module) -> set[str]:
+    return {name for name, value in module.state_dict().items() if not torch.equal(before[name], value)}
+
+
+def test_in_mode_head_nothing_else_changes_not_even_a_running_mean(tmp_path: Path) -> None:
+    data, method = few_videos(), little(finetuning=Finetuning(mode="head", training=training(3), augmentation=QUIET))
+    run = silent_run(tmp_path)
+    network, identity = started_network(run, method)
+    before = state(network)
+    finetune(run, method, network, data.train, data.validation, None, identity)
+    assert changed(before, network) == {name for name in before if name.startswith("head.")}
+    full = replace(method, finetuning=Finetuning(training=training(3), augmentation=QUIET))
+    finetune(silent_run(tmp_path / "full"), full, network, data.train, data.validation, None, identity)
+    assert any("running_mean" in name for name in changed(before, network))
+    assert "tokens.mean" in changed(before, network)
+
+
+def test_a_frozen_body_is_in_evaluation_mode_and_draws_no_dropout() -> None:
+    network = fresh_network(replace(FORM, dropout=0.5, zero_residual=False), CLIPS, 0)
+    model = Detector(network, "head", None, 0.0).train()
+    assert network.head.training and not any(part.training for part in network.body())
+    pixels = torch.randn(2, 8, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(
+            network.represent(network.features(pixels))[1], network.represent(network.features(pixels))[1]
+        )
+    losses = model(pixels, torch.tensor([1.0, 0.0]))
+    losses["loss"].backward()
+    assert all((weight.grad is not None) == name.startswith("head.") for name, weight in network.named_parameters())
+
+
+def test_the_loss_is_binary_cross_entropy_with_forged_positive() -> None:
+    network = fresh_network(FORM, CLIPS, 0).eval()
+    model, pixels, labels = (
+        Detector(network, "full", None, 0.0).eval(),
+        torch.randn(4, 8, 3, 32, 32),
+        torch.tensor([1.0, 1, 0, 0]),
+    )
+    found = model(pixels, labels)
+    with torch.no_grad():
+        logits = network(pixels)
+    chance = torch.sigmoid(logits)
+    wanted = -(torch.log(chance[:2]).sum() + torch.log(1 - chance[2:]).sum()) / 4
+    assert found["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert found["right"].item() == pytest.approx(((logits > 0) == (labels > 0)).float().mean().item())
+
+
+class Cut(Exception):
+    """A run that is stopped in the middle."""
+
+
+@pytest.mark.parametrize("stage", [pytest.param("pretraining", marks=pytest.mark.slow), "finetuning"])
+def test_a_run_cut_short_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    data = few_videos()
+    # Dropout and random augmentation: all streams of random numbers must go on where they stood.
+    method = little(
+        network=replace(FORM, dropout=0.3),
+        pretraining=Pretraining(joint=training(4, every=2), cached=training(4, batch_size=6, every=2)),
+        finetuning=Finetuning(training=training(6, every=2)),
+    )  # fmt: skip
+    execute(method, data, silent_run(tmp_path / "whole"))
+
+    whole = optimising.train
+
+    def cut_after_a_checkpoint(run: LocalRun, *args: Any, **options: Any) -> Any:
+        if options["name"] != stage:
+            return whole(run, *args, **options)
+        kept, checkpoint = [], run.checkpoint
+
+        def counted(value: Any, name: str = "main") -> None:
+            checkpoint(value, name)
+            kept.append(name)
+            raise Cut
+
+        run.checkpoint = counted  # type: ignore[method-assign]
+        return whole(run, *args, **{**options, "checkpoint_seconds": 0.0})
+
+    monkeypatch.setattr(optimising, "train", cut_after_a_checkpoint)
+    with pytest.raises(Cut):
+        execute(method, data, silent_run(tmp_path / "cut"))
+    monkeypatch.setattr(optimising, "train", whole)
+    said: list[str] = []
+    run = silent_run(tmp_path / "cut")
+    run.say = said.append  # type: ignore[method-assign, assignment]
+    execute(method, data, run)
+    assert any(f"{stage}: going on from step" in line for line in said)
+    one, other = (load_file(tmp_path / name / "detector.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_best_weights_are_kept_and_survive_a_restart() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    best = Best(model)
+    for weight, score in ((1.0, 0.5), (2.0, 0.8), (3.0, 0.8), (4.0, 0.1)):
+        model.weight.data.fill_(weight)
+        best.offer(score)
+    again = Best(model)
+    again.load_state_dict(best.state_dict())
+    again.take()
+    assert model.weight.item() == 2.0 and again.score == 0.8
+    nothing = Best(model)
+    nothing.load_state_dict(nothing.state_dict())
+    nothing.take()
+    assert model.weight.item() == 2.0
+
+
+def test_norms_and_biases_do_not_decay_and_frozen_weights_are_left_out() -> None:
+    network = fresh_network(FORM, CLIPS, 0)
+    network.backbone.requires_grad_(False)
+    found = optimiser([([network.head], 1e-2), (network.body(), 1e-3)], Training(weight_decay=0.1))
+    names = {id(weight): name for name, weight in network.named_parameters()}
+    listed = [names[id(weight)] for group in found.param_groups for weight in group["params"]]
+    assert len(listed) == len(set(listed)) and set(listed) == {
+        n for n in names.values() if not n.startswith("backbone")
+    }
+    for group in found.param_groups:
+        for weight in group["params"]:
+            assert group["weight_decay"] == (0.1 if weight.ndim > 1 else 0.0)
+            assert group["lr"] == (1e-2 if names[id(weight)].startswith("head") else 1e-3)
+
+
+def test_steps_are_shared_out_over_looks() -> None:
+    for steps, every in ((1, 100), (99, 10), (100, 30), (7, 2)):
+        epochs, each = rounds(Training(steps=steps, every=every))
+        assert steps <= epochs * each < steps + epochs
+
+
+def test_kept_features_are_those_of_the_frames_and_views_differ(tmp_path: Path) -> None:
+    videos, method = video_set([1, 2, 3], ()), little(pretraining=Pretraining(views=2))
+    run = silent_run(tmp_path)
+    network = fresh_network(FORM, CLIPS, 0).eval()
+    kept = kept_features(run, method, network, videos, np.array([0, 2]))
+    assert [tuple(one.shape) for one in kept] == [(2, 1, 20, 128)] * 2
+    from stillhouse.methods.recognition.naco.clips import central
+
+    frames = torch.from_numpy(videos.tracks.read(2, np.arange(20)))
+    with torch.no_grad():
+        own = network.features(central(frames, CLIPS)[None])[0]
+    assert torch.allclose(kept[1][0], own, atol=1e-5)
+    assert not torch.allclose(kept[1][1], own, atol=1e-2)
+
+
+def test_features_that_do_not_fit_in_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stillhouse.methods.recognition.naco.pretraining.MOST_BYTES", 1000)
+    with pytest.raises(BadInput, match=r"cached\.steps=0"):
+        kept_features(silent_run(tmp_path), little(), fresh_network(FORM, CLIPS, 0), video_set([1], ()), np.array([0]))
+
+
+@pytest.mark.slow
+def test_stage_1_does_not_look_at_forgeries(tmp_path: Path) -> None:
+    """With the forged training videos replaced by noise, it ends with the same weights."""
+    plain, method = few_videos(), little()
+    noise = few_videos(seen=("SHUFFLED",), held_out=("STILL",))
+    found = []
+    for name, data in (("a", plain), ("b", noise)):
+        run = silent_run(tmp_path / name)
+        network, _ = started_network(run, method)
+        pretrain(run, method, network, data.train, data.validation, "the same")
+        found.append(state(network))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    with pytest.raises(BadInput, match="no real video"):
+        run = silent_run(tmp_path / "c")
+        forged = plain.train.take(np.flatnonzero(plain.train.forged))
+        pretrain(run, method, fresh_network(FORM, CLIPS, 0), forged, plain.validation, None)
+
+
+def test_calibration_sets_statistics_and_no_weight(tmp_path: Path) -> None:
+    network: Network = fresh_network(FORM, CLIPS, 0)
+    before = state(network)
+    calibrate(silent_run(tmp_path), little(), network, few_videos().train)
+    now = changed(before, network)
+    assert any("running_mean" in name for name in now) and "tokens.mean" in now
+    assert not now & {name for name, _ in network.named_parameters()}
+    assert not network.training
+
+
+@pytest.mark.slow
+def test_four_pairs_are_learned_by_heart(tmp_path: Path) -> None:
+    """M7: the loss of the full model falls below 0.05."""
+    data = few_videos(train=4, seen=("SHUFFLED",))
+    quiet = Augmentation(flip=0.0, gain=0.0, shift=0.0, grey=0.0)
+    method = little(
+        network=Form(width=32, layers=2, heads=4, hidden=64, dropout=0.0),
+        pretraining=Pretraining(joint=training(0), cached=training(0)),
+        finetuning=Finetuning(training=training(250, batch_size=8, learning_rate=3e-3, every=250), keep="last", augmentation=quiet),
+    )  # fmt: skip
+    run = silent_run(tmp_path)
+    execute(method, data, run)
+    from stillhouse.methods.recognition.naco.card import read_detector
+    from stillhouse.methods.recognition.naco.scoring import score_clips
+
+    scores = score_clips(run, read_detector(tmp_path)[0], data.train, 110)
+    truth = data.train.forged[scores.video]
+    loss = np.log1p(np.exp(np.where(truth, -scores.logit, scores.logit))).mean()
+    assert loss < 0.05
