@@ -1,4 +1,8 @@
-"""The aggregator of a simulated federation: `stillhouse serve` as a process of its own on loopback."""
+"""The aggregator of a simulated federation: `stillhouse serve` as a process of its own.
+
+It listens on loopback where all silos are on this machine. Where they are not, it listens on an address that the cluster's other
+machines reach, with TLS by a certificate made for this one start: tokens and votes do not cross a network in the clear.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +20,13 @@ from pathlib import Path
 from ..platform.aggregator.client import Endpoint
 from ..platform.aggregator.tokens import make_tokens
 from ..platform.errors import RunFailed, StillhouseError, TimedOut, Unreachable
+from .certificate import make_certificate
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 SILO_HOST = "simulation"
 ANALYST = "analyst"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,12 @@ class Running:
 
 
 @contextmanager
-def aggregator_process(federation: Federation, folder: Path) -> Iterator[Running]:
-    """Start the aggregator on a free loopback port, hand out endpoints, and end it by its process id.
+def aggregator_process(federation: Federation, folder: Path, *, host: str | None = None) -> Iterator[Running]:
+    """Start the aggregator on a free port, hand out endpoints, and end it by its process id.
+
+    Args:
+        folder: for its files; who dials from another machine finds the certificate there.
+        host: the address of this machine to listen on, with TLS; None: loopback.
 
     Its standard input is a pipe from here: when this process is killed, the pipe closes and the aggregator stops too.
     """
@@ -59,7 +70,7 @@ def aggregator_process(federation: Federation, folder: Path) -> Iterator[Running
     ready.unlink(missing_ok=True)
     command = [
         sys.executable, "-m", "stillhouse", "serve",
-        "--address", "127.0.0.1:0",
+        "--address", f"[{host}]:0" if host and ":" in host else f"{host or LOOPBACK}:0",
         "--dataset", federation.dataset,
         "--ensemble", federation.ensemble,
         "--roster", str(roster),
@@ -73,13 +84,21 @@ def aggregator_process(federation: Federation, folder: Path) -> Iterator[Running
     ]  # fmt: skip
     if federation.high_water:
         command += ["--high-water", federation.high_water]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.PIPE, env=_environment())
-    try:
-        address = _wait_ready(process, ready, log)
-        yield Running(Endpoint(address, secrets[SILO_HOST]), Endpoint(address, secrets[ANALYST]), process.pid)
-    finally:
-        _stop(process)
+    # The key stays on this machine; the run's folder may be on a file system that others mount.
+    with tempfile.TemporaryDirectory(prefix="stillhouse-") as private:
+        certificate = None
+        if host:
+            tls = make_certificate(host, public=folder, private=Path(private))
+            certificate = tls.cert.resolve()
+            command += ["--tls-cert", str(certificate), "--tls-key", str(tls.key)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.PIPE, env=_environment())
+        try:
+            address = _wait_ready(process, ready, log)
+            silos, analyst = (Endpoint(address, secrets[name], ca=certificate) for name in (SILO_HOST, ANALYST))
+            yield Running(silos, analyst, process.pid)
+        finally:
+            _stop(process)
 
 
 def _environment() -> dict[str, str]:

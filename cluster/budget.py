@@ -33,7 +33,9 @@ def budget_terms(resolved: Resolved) -> BudgetTerms:
     )
     if needed is not None:
         return needed
-    kind = BudgetKind(privacy.kind) if privacy.kind else BudgetKind.GAUSSIAN
+    # Noise in shares has no exact Gaussian conversion.
+    usual = BudgetKind.ZCDP if resolved.config.silos.secure else BudgetKind.GAUSSIAN
+    kind = BudgetKind(privacy.kind) if privacy.kind else usual
     return BudgetTerms(kind, tuple(privacy.orders), REPLACE_ONE)
 
 

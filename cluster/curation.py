@@ -13,11 +13,13 @@ from typing import Any
 
 from ..methods.private import PrivateWork
 from ..platform.data.images import ImageData
+from ..platform.data.partition import Manifest
 from ..platform.errors import BudgetExhausted
 from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Charge
 from ..platform.privacy.accounting import plan_epsilon
 from ..platform.privacy.events import Event
+from ..platform.training.event_log import NOWHERE
 from ..platform.training.run import LocalRun, Run
 
 
@@ -29,6 +31,7 @@ class LedgerCurator:
     dataset: str
     ledger_url: str
     high_water: Path | None
+    partition: Manifest | None = None
 
     @property
     def records(self) -> int:
@@ -51,18 +54,22 @@ class LedgerCurator:
 
     def release(self, work: PrivateWork, run: Run) -> Any:
         """Charge under a key of its own, then compute in one process. A crash before the result is kept means to pay again."""
-        events = work.events(self.records)
+        events, log = work.events(self.records), getattr(run, "events", NOWHERE)
         if events:
             draw = secrets.token_hex(16)
             with Ledger(self.ledger_url, high_water=self.high_water) as ledger:
-                ledger.charge_all(
+                receipts = ledger.charge_all(
                     [
                         Charge(self.dataset, f"{draw}/{i}", event, name, run.folder.name)
                         for i, (name, event) in enumerate(events)
                     ]
                 )
+            for (name, _), receipt in zip(events, receipts, strict=True):
+                log.write("ledger.charged", dataset=self.dataset, purpose=name, entry=receipt.seq)
         else:
             run.say(f"{work.purpose}: not covered by any epsilon ({work.uncovered})")
         # Other processes of the run wait for this one: the work must not ask them for anything.
-        alone = LocalRun(run.folder, seed=run.seed, device=run.device, reporter=getattr(run, "reporter", None))
+        alone = LocalRun(
+            run.folder, seed=run.seed, device=run.device, reporter=getattr(run, "reporter", None), events=log
+        )
         return work.compute(self.private, alone)

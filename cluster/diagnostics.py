@@ -19,7 +19,8 @@ from ..platform.privacy.accounting import PATE_ORDERS, rdp_epsilon
 from ..platform.privacy.mechanisms import ConfidentGNMax, GNMax, LNMax, Mechanism
 from ..platform.training.run import LocalRun
 from ..platform.training.stages import MISSING
-from .federation import Simulation
+from .missing_votes import FILE as MISSING_VOTES
+from .simulation import Simulation
 
 STAGE = "diagnostics"
 
@@ -28,7 +29,7 @@ STAGE = "diagnostics"
 class Diagnostics:
     """Accuracies on the score set, its vote histograms (Q, K), and the data-dependent epsilon of the realised queries.
 
-    `data_dependent` is None for a mechanism that has no such bound here.
+    `data_dependent` is None for a mechanism that has no such bound here, and where votes of some silos were missing.
     """
 
     mean_teacher: float
@@ -41,6 +42,11 @@ class Diagnostics:
     def kept(cls, method: Any, data: TransferData, run: LocalRun) -> bool:
         """Whether an earlier start of this run left them."""
         return run.find_stage(STAGE, _inputs(method, data)) is not MISSING
+
+
+def diagnosed(method: Any) -> bool:
+    """Whether there are such figures for it: its silos vote, and it has a non-private reference."""
+    return bool(getattr(method, "asks", True)) and hasattr(method, "nonprivate")
 
 
 def _inputs(method: Any, data: TransferData) -> dict[str, Any]:
@@ -75,7 +81,10 @@ def diagnose(
             ensemble=float((counts.argmax(1) == data.score.labels).mean()),
             nonprivate=method.nonprivate(data, private, run),
             histograms=counts,
-            data_dependent=data_dependent_epsilon(data.mechanism, asked, answered, data.delta),
+            # Where votes were missing, these are not the counts that were noised.
+            data_dependent=None
+            if (run.folder / MISSING_VOTES).exists()
+            else data_dependent_epsilon(data.mechanism, asked, answered, data.delta),
         )
         return asdict(figures)
 

@@ -21,9 +21,9 @@ from ..platform.training.run import LocalRun
 from . import budget
 from .config.compose import Resolved
 from .curation import LedgerCurator
-from .federation import naming_key
 from .reporting import Told, tell_labelled
 from .session import ray_session
+from .simulation import naming_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def _prepare(pieces: Sequence[Preparation], resolved: Resolved, local: LocalRun)
     cluster = resolved.config.cluster
     if len(missing) < 2:
         return
-    with ray_session(address=cluster.address, num_cpus=cluster.num_cpus):
+    with ray_session(address=cluster.address, num_cpus=cluster.num_cpus, say=local.say):
         make = ray.remote(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.use_gpu else 0)(_make)
         pending = [make.remote(piece, cluster.use_gpu) for piece in missing]
         with local.progress(len(pending), "preparing") as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +15,24 @@ from ..platform.privacy.accounting import plan_epsilon
 from ..platform.privacy.events import Event, event_from_json
 from ..platform.privacy.mechanisms import Mechanism
 from ..platform.privacy.statement import COVERED
-from ..platform.report.report import Accuracy, Agreement, Curve, Picture, Report, Spending
+from ..platform.report.report import Accuracy, Agreement, Curve, Picture, Report, Sheet, Spending
 from ..platform.training.metrics import read_metrics
-from ..platform.training.outcome import Outcome
+from ..platform.training.outcome import Metric, Outcome
 from .config.compose import Resolved
 from .diagnostics import Diagnostics
 from .record import versions
 
 CURVE_POINTS = 200
+SHOWN_ROWS = 12  # of a CSV file
 CAPTION = "Images that the generator made ({name}): one row a class, as its discriminator sees them"
-TITLES = {"pate": "PATE", "dgd": "DGD", "dpsgd": "DP-SGD", "m3d": "M3D", "dance": "DANCE", "dm": "DM"}
+MADE = "Images of the set ({name}): one row a class, or one column where they are few"
+WHOSE = {"label_accuracy": "corrected training labels"}
+MORE_FIGURES = ("fid_proxy", "nearest_neighbour_ratio")
+TITLES = {
+    "pate": "PATE", "dgd": "DGD", "dpsgd": "DP-SGD", "dp_fedavg": "DP-FedAvg", "m3d": "M3D", "dance": "DANCE", "dm": "DM", "ccc": "CCC",
+    "crowd_layer": "CrowdLayer", "conal": "CoNAL", "crrcd": "CRRCD", "aird": "AIRD", "g2d": "G2D", "naco": "NACO", "kd": "KD",
+    "rkd": "RKD", "crd": "CRD", "fitnet": "FitNet", "pkt": "PKT",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Told:
     agreement: Agreement | None = None
     pictures: tuple[Picture, ...] = ()
     curves: tuple[Curve, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -61,6 +71,7 @@ def report_of(
         spending=told.spending and replace(told.spending, cap=cap),
         pictures=told.pictures,
         curves=told.curves,
+        sheets=told.sheets,
         agreement=told.agreement,
         notes=(*outcome.notes, *told.notes),
         this_start=this_start,
@@ -97,7 +108,8 @@ def tell_transfer(resolved: Resolved, outcome: Outcome, labels: Mapping[str, Any
         delta = resolved.config.privacy.target_delta
         spent = spending(resolved.mechanism, labels["statuses"], delta, before=beside_labels(outcome, resolved))
     shown = pictures(resolved.folder, outcome, CAPTION)
-    return Told(tuple(accuracies), spent, agreement, shown, notes=tuple(notes))
+    sheets = figures_sheet(more_figures(outcome))
+    return Told(tuple(accuracies), spent, agreement, shown, sheets=sheets, notes=tuple(notes))
 
 
 def tell_labelled(resolved: Resolved, outcome: Outcome) -> Told:
@@ -123,14 +135,69 @@ def tell_labelled(resolved: Resolved, outcome: Outcome) -> Told:
         notes.append(
             f"membership audit, area under the curve of a guess who was in the data: {figures} (one half is chance)"
         )
-    shown = pictures(
-        resolved.folder, outcome, "Condensed images ({name}): one row a class, or one column where they are few"
-    )
-    return Told(tuple(accuracies), pictures=shown, curves=curves(resolved.folder), notes=tuple(notes))
+    shown = pictures(resolved.folder, outcome, MADE)
+    sheets = figures_sheet(more_figures(outcome))
+    return Told(tuple(accuracies), pictures=shown, curves=curves(resolved.folder), sheets=sheets, notes=tuple(notes))
+
+
+def more_figures(outcome: Outcome) -> list[tuple[str, str, str]]:
+    """Figures of a run on images that no other part of its report tells."""
+    names = [name for name in MORE_FIGURES if name in outcome.metrics]
+    return [_row(name.replace("_", " "), outcome.metrics[name]) for name in names]
+
+
+def figures_sheet(rows: Sequence[tuple[str, str, str]]) -> tuple[Sheet, ...]:
+    """A table of figures, where there are any."""
+    return (Sheet("Figures", ("Figure", "Value", "Unit"), tuple(rows)),) if rows else ()
+
+
+def _row(label: str, metric: Metric) -> tuple[str, str, str]:
+    return label, f"{metric.value:.4g}", metric.unit
+
+
+def tell_direct(resolved: Resolved, outcome: Outcome) -> Told:
+    """A run on data of a kind of its own: its accuracies as bars, all other figures as a table, tables that it wrote as tables."""
+    accuracies, figures = [], []
+    for name, metric in outcome.metrics.items():
+        label = name.replace("_", " ")
+        if name.endswith("_accuracy") and metric.unit == "fraction":
+            whose = WHOSE.get(name, label.removesuffix(" accuracy"))
+            accuracies.append(Accuracy(whose, metric.value, "released"))
+        else:
+            figures.append(_row(label, metric))
+    for name, baseline in outcome.baselines.items():
+        for key, metric in baseline.items():
+            if key == "accuracy":
+                accuracies.append(Accuracy(name, metric.value, "non_private"))
+            else:
+                figures.append(_row(f"{name}: {key.replace('_', ' ')}", metric))
+    tables = [
+        sheet_of(resolved.folder / path, name.replace("_", " ").capitalize())
+        for name, path in sorted(outcome.artefacts.items())
+        if path.endswith(".csv") and (resolved.folder / path).exists()
+    ]
+    folder = resolved.folder
+    return Told(
+        tuple(accuracies), pictures=pictures(folder, outcome, "{name}"), curves=curves(folder),
+        sheets=(*figures_sheet(figures), *tables),
+    )  # fmt: skip
+
+
+def sheet_of(file: Path, title: str) -> Sheet:
+    """The head of a CSV file."""
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.reader(lines)
+        columns, rows, more = tuple(next(reader, ())), list[tuple[str, ...]](), 0
+        for row in reader:
+            if len(rows) < SHOWN_ROWS:
+                rows.append(tuple(row))
+            else:
+                more += 1
+    return Sheet(title, columns, tuple(rows), more)
 
 
 AUDITS = {
-    "distance": "by the distance to the nearest condensed image", "loss": "by a student's loss",
+    "distance": "by the distance to the nearest image of the set", "loss": "by a student's loss",
     "start": "the same distance, of the records that the set started from",
 }  # fmt: skip
 
@@ -152,7 +219,7 @@ def pictures(folder: Path, outcome: Outcome, caption: str) -> tuple[Picture, ...
     return tuple(
         Picture(path, caption.format(name=name))
         for name, path in sorted(outcome.artefacts.items())
-        if path.endswith(".png") and (folder / path).exists()
+        if path.endswith((".png", ".svg")) and (folder / path).exists()
     )
 
 

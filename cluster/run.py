@@ -8,23 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..platform.data.sources import Source, load, whole_test_set
-from ..platform.errors import BadInput
 from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Budget
-from ..platform.report.html import write_report
 from ..platform.report.report import Report
+from ..platform.training.event_log import EventLog
 from ..platform.training.outcome import Outcome
+from ..platform.training.precision import check_precision
 from ..platform.training.run import LocalRun
 from . import budget
 from . import train as ray_train
+from .carrier import check_carrier
 from .config.compose import Resolved
+from .direct import direct_ground
 from .labelled import labelled_ground
 from .record import add_to_record, write_record
 from .reporting import Told, report_of
+from .secured import secured
+from .simulation import naming_key
 from .transfer import transfer_ground
-
-SCORES = ("protocol", "test")
 
 
 class Ground(Protocol):
@@ -38,9 +39,12 @@ class Ground(Protocol):
         """What the report shows of the end."""
 
 
-Opened = Callable[[Resolved, Source, LocalRun, str], AbstractContextManager[Ground]]
+Opened = Callable[[Resolved, Any, LocalRun, str], AbstractContextManager[Ground]]
 # By the word that a method says itself (`works_on`).
-GROUNDS: dict[str, Opened] = {"ensemble": transfer_ground, "labelled": labelled_ground}
+GROUNDS: dict[str, Opened] = {
+    "ensemble": transfer_ground, "labelled": labelled_ground, "crowd": direct_ground, "multilabel": direct_ground,
+    "faces": direct_ground, "videos": direct_ground,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,21 @@ class Finished:
 
 def run(resolved: Resolved) -> Finished:
     """Run the configured method; stages that an earlier start finished are found, not repeated."""
+    check_carrier(resolved)
+    resolved = secured(resolved)
+    config, events = resolved.config, EventLog.begin(resolved.folder)
+    about = {"method": resolved.plain["method_name"], "data": config.data.name, "seed": config.seed}
+    with events.around("run", **about, workers=config.cluster.workers):
+        return _run(resolved, events)
+
+
+def _run(resolved: Resolved, events: EventLog) -> Finished:
     config = resolved.config
-    source = load(config.data.name, root=config.data.root, download=config.data.download)
-    if config.data.score not in SCORES:
-        raise BadInput(f"data.score is {config.data.score!r}", mend=f"use one of {', '.join(SCORES)}")
-    if config.data.score == "test":
-        source = whole_test_set(source)
+    source = config.data.load(seed=config.seed, key=naming_key(Path(config.root)))
+    events.write("data.loaded", data=config.data.name)
     folder = resolved.folder
-    local = LocalRun(folder, seed=config.seed)
+    precision = check_precision(config.cluster.precision)
+    local = LocalRun(folder, seed=config.seed, precision=precision, events=events)
     write_record(folder, resolved)
     ledger_url = budget.ledger_url(resolved)
     before = _spent(ledger_url, resolved)
@@ -70,6 +81,8 @@ def run(resolved: Resolved) -> Finished:
             resolved.method, ground.data, folder=folder, seed=config.seed, workers=config.cluster.workers,
             use_gpu=config.cluster.use_gpu, cpus_per_worker=config.cluster.cpus_per_worker,
             label_selector=config.cluster.label_selector, address=config.cluster.address,
+            max_failures=config.cluster.max_failures, autoscaling=config.cluster.autoscaling, precision=precision,
+            events=events,
         )  # fmt: skip
         told = ground.told(outcome)
     after = _spent(ledger_url, resolved)
@@ -78,6 +91,9 @@ def run(resolved: Resolved) -> Finished:
         cap=after.cap_at(config.privacy.target_delta), this_start=_this_start(resolved, local, before, after),
     )  # fmt: skip
     add_to_record(folder, ledger=after.position)
+    # Plots are drawn at the end; their library takes a while to import.
+    from ..platform.report.html import write_report
+
     write_report(report, folder)
     return Finished(folder, outcome, report)
 

@@ -19,7 +19,7 @@ import socket
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ _QUIET = {
     # Under `uv run` Ray would build the environment again for every worker.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
+# Ray ends its own start where its agents take more than 15 seconds, and that cannot be set; on a busy machine another try may do.
+_STARTS = 3
+_TOO_SLOW = "timed out during startup"
+# Of these, RAY_AUTH_TOKEN would win over the path of a private token, RAY_ADDRESS would join another cluster.
+FOREIGN = ("RAY_ADDRESS", "RAY_AUTH_TOKEN")
 
 
 @contextmanager
@@ -49,12 +54,13 @@ def ray_session(
     object_store_memory: int | None = None,
     python_path: Sequence[Path | str] = (),
     env_vars: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
     """Be connected to Ray inside the block.
 
     `python_path` is put in front of the workers' module search path, so that they can import what is not installed.
     `num_cpus`, `num_gpus`, `resources`, `labels` and `object_store_memory` describe a private cluster and cannot be
-    given together with an address.
+    given together with an address. `say` is told where the dashboard of a cluster is that was joined here.
     """
     if ray.is_initialized():
         yield
@@ -78,24 +84,37 @@ def ray_session(
         with _private_cluster(private, environment):
             yield
     else:
-        with _joined(address, environment):
+        with _joined(address, environment, say):
             yield
+
+
+def private_environment(root: Path) -> dict[str, str]:
+    """Make a token in the folder `root`; return the environment of a quiet Ray that uses it. `FOREIGN` must be absent from it."""
+    token = root / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return {**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+
+
+def address_for_others(*, grows: bool = False) -> str | None:
+    """Return the address under which the cluster's other machines reach this one; None where it has no others.
+
+    `grows`: others may join later.
+    """
+    here = str(ray.util.get_node_ip_address())
+    others = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} - {here}
+    return here if others or grows else None
 
 
 @contextmanager
 def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> Iterator[None]:
     # Short on purpose: Unix sockets below it may have paths of 107 characters at most, and Ray adds about 65.
     root = Path(tempfile.mkdtemp(prefix="sh-", dir="/tmp" if Path("/tmp").is_dir() else None))
-    token = root / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    own = {**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    # RAY_AUTH_TOKEN would win over the path, RAY_ADDRESS would join another cluster.
-    with _environment({**own, **environment}, absent=("RAY_ADDRESS", "RAY_AUTH_TOKEN")):
+    with _environment({**private_environment(root), **environment}, absent=FOREIGN):
         try:
             _forget_token()
-            _init(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
-            with _terminated_like_interrupted():
+            _start(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
+            with terminated_like_interrupted():
                 yield
         finally:
             ray.shutdown()
@@ -104,19 +123,22 @@ def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> It
 
 
 @contextmanager
-def _joined(address: str, environment: dict[str, str]) -> Iterator[None]:
+def _joined(address: str, environment: dict[str, str], say: Callable[[str], None]) -> Iterator[None]:
     _check_reachable(address)
     with _environment(_QUIET):
-        _init(address=address, runtime_env={"env_vars": {**_QUIET, **environment}})
+        _forget_token()
+        dashboard = _init(address=address, runtime_env={"env_vars": {**_QUIET, **environment}})
+        if dashboard:
+            say(f"Ray dashboard: http://{dashboard}")
         try:
-            with _terminated_like_interrupted():
+            with terminated_like_interrupted():
                 yield
         finally:
             ray.shutdown()  # Ends the connection; a cluster that was not started here goes on.
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     """SIGTERM (of `ray job stop`, say) ends the block as Ctrl-C does. Ray's handler would abort the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -147,18 +169,34 @@ def _check_reachable(address: str, seconds: float = 10.0) -> None:
         ) from None
 
 
-def _init(**options: Any) -> None:
+def _start(**options: Any) -> None:
+    """Start a cluster here, some times if it is too slow."""
+    for _ in range(_STARTS - 1):
+        try:
+            _init(**options)
+        except Unreachable as error:
+            if _TOO_SLOW not in str(error.why):
+                raise
+            ray.shutdown()
+        else:
+            return
+    _init(**options)
+
+
+def _init(**options: Any) -> str:
+    """Connect; give the dashboard's host and port, empty if it has none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray announces its own changes of default at every start.
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            context = ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+        except Exception as error:  # Ray raises a bare one when its own processes are late.
             where = options.get("address", "this machine")
             raise Unreachable(
                 f"Ray on {where} does not start or answer",
                 why=str(error).splitlines()[0] if str(error) else type(error).__name__,
                 mend="check the address and RAY_AUTH_TOKEN, or run without an address to use a private cluster",
             ) from error
+    return str(getattr(context, "dashboard_url", None) or "")
 
 
 def _worker_environment(python_path: Sequence[Path | str], env_vars: Mapping[str, str]) -> dict[str, str]:

@@ -28,12 +28,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..platform.errors import BadInput, RunFailed, StillhouseError
+from ..platform.training.event_log import NOWHERE, EventLog
 from ..platform.training.outcome import Method, Outcome, execute
+from ..platform.training.precision import Precision
 from ..platform.training.progress import ConsoleReporter, FileReporter, Mirror, Reporter, Silent
 from ..platform.training.run import LocalRun
 from ..platform.training.stages import MISSING
 from ..platform.training.values import value_from_bytes, value_to_bytes
 from ..platform.training.world import World
+from . import gauges
 from .session import ray_session
 
 _SCRATCH = "ray"
@@ -52,27 +55,37 @@ def fit(
     label_selector: Mapping[str, str] | None = None,
     max_failures: int = 0,
     autoscaling: bool = False,
+    precision: Precision = "float32",
     reporter: Reporter | None = None,
     address: str | None = None,
+    events: EventLog = NOWHERE,
 ) -> Outcome:
     """Run a method and return its outcome. An error of the method comes back as itself, with its exit code.
 
     `data` travels to the workers by pickle, inside one trust domain. `max_failures` counts restarts after the death of
     a worker or an error; each goes on from the last checkpoint. `label_selector` picks nodes by their Ray labels.
     `address`: of the Ray cluster; None: the current session, or a private one.
-    Asking for more than the cluster has is an error, unless `autoscaling` says that it grows.
+    Asking for more than the cluster has is an error, unless `autoscaling` says that it grows. `precision`: of the
+    trainings that the shared loop does (see `platform.training.precision`). `events` is told what happens.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise BadInput(f"workers={workers!r} is not a whole number from 0 up", mend="use workers=0 for this process")
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     reporter = reporter or ConsoleReporter()
-    work = partial(_work, method=method, data=data, folder=folder, seed=seed, use_gpu=use_gpu)
+    work = partial(
+        _work, method=method, data=data, folder=folder, seed=seed, use_gpu=use_gpu, precision=precision, events=events
+    )
     if workers == 0:
         with _quiet():
             _trainer(partial(work, reporter=reporter), folder, workers=0).fit()
         return Outcome.read(folder)
-    with ray_session(address=address), _quiet(), _mirrored(folder / _PROGRESS, reporter), _kept_interrupt():
+    with (
+        ray_session(address=address, say=reporter.say),
+        _quiet(),
+        _mirrored(folder / _PROGRESS, reporter),
+        _kept_interrupt(),
+    ):
         _check_room(room(workers, cpus_per_worker=cpus_per_worker, use_gpu=use_gpu), autoscaling, reporter)
         shutil.rmtree(folder / _SCRATCH, ignore_errors=True)  # An older start's: Ray would take it for this one's.
         trainer = _trainer(
@@ -104,13 +117,25 @@ def room(workers: int, *, cpus_per_worker: float = 1, use_gpu: bool = False) -> 
 class RayRun(LocalRun):
     """A run inside a Ray Train worker. Rank 0 writes the files; every checkpoint is reported to Ray as well."""
 
-    def __init__(self, folder: Path, *, seed: int, use_gpu: bool, reporter: Reporter | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        use_gpu: bool,
+        reporter: Reporter | None,
+        precision: Precision = "float32",
+        events: EventLog = NOWHERE,
+    ) -> None:
         context = ray.train.get_context()
         world = World(context.get_world_rank(), context.get_world_size())
         if reporter is None:
             reporter = FileReporter(folder / _PROGRESS) if world.first else Silent()
         device = ray.train.torch.get_device() if use_gpu else torch.device("cpu")
-        super().__init__(folder, seed=seed, device=device, reporter=reporter, world=world)
+        events = events if world.first else NOWHERE
+        super().__init__(
+            folder, seed=seed, device=device, reporter=reporter, world=world, precision=precision, events=events
+        )
         self._last: dict[str, float] = {}
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -118,6 +143,7 @@ class RayRun(LocalRun):
         self._last.update({name: float(value) for name, value in metrics.items()})
         if self.world.first:
             super().log(metrics, step)
+            gauges.show(self.folder.name, metrics)
 
     def image(self, name: str, array: Any) -> Path:
         """Keep a picture."""
@@ -125,7 +151,7 @@ class RayRun(LocalRun):
 
     def checkpoint(self, state: Any, name: str = "main") -> None:
         """Keep a state on rank 0 and report it. Every rank must call this the same number of times."""
-        self.report([self.checkpoints(name).save(state)] if self.world.first else [])
+        self.report([self.keep_checkpoint(state, name)] if self.world.first else [])
 
     def report(self, files: list[Path]) -> None:
         """Tell Ray where the run stands. (Without a checkpoint Ray's result would have no metrics.)"""
@@ -193,7 +219,15 @@ class RayRun(LocalRun):
 
 
 def _work(
-    *, method: Method[Any], data: Any, folder: Path, seed: int, use_gpu: bool, reporter: Reporter | None = None
+    *,
+    method: Method[Any],
+    data: Any,
+    folder: Path,
+    seed: int,
+    use_gpu: bool,
+    precision: Precision = "float32",
+    reporter: Reporter | None = None,
+    events: EventLog = NOWHERE,
 ) -> None:
     """What each worker does."""
     if not folder.is_dir():
@@ -202,7 +236,7 @@ def _work(
             why="it runs on another machine, and the folder is not on a shared file system",
             mend="put the run's folder on storage that all nodes mount at the same path",
         )
-    run = RayRun(folder, seed=seed, use_gpu=use_gpu, reporter=reporter)
+    run = RayRun(folder, seed=seed, use_gpu=use_gpu, reporter=reporter, precision=precision, events=events)
     execute(method, data, run)
     run.report([folder / "outcome.json"] if run.world.first else [])
 

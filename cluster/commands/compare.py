@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("study", help="a study file, or the name of one in configs/compare")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for all arms, for example method.epochs=5")
-    parser.add_argument("--seeds", type=_seeds, help="these instead of the study's, for example 0,1,2")
+    parser.add_argument("--seeds", type=seed_numbers, help="these instead of the study's, for example 0,1,2")
     parser.add_argument("--arms", type=_words, help="run only these, for example plain,confident; the table shows all")
     parser.add_argument("--only-table", action="store_true", help="run nothing; compare what there is")
 
@@ -50,7 +50,12 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     return {"folder": str(plan.folder), "files": [str(file) for file in files], **comparison.to_json()}
 
 
-def _seeds(text: str) -> list[int]:
+def seed_numbers(text: str) -> list[int]:
+    """Return the seeds that a text such as `0,1,2` names.
+
+    Raises:
+        BadInput: it is no list of different whole numbers.
+    """
     words = _words(text)
     if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
         raise BadInput(f"--seeds {text}", why="seeds are different whole numbers from 0", mend="give for example 0,1,2")

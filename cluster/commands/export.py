@@ -14,7 +14,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ...methods.condensation.condensed import FILE as CONDENSED
-from ...methods.condensation.export import FORMATS, README, export, formats_of, read_checked
+from ...methods.condensation.export import FORMATS as OF_IMAGES
+from ...methods.condensation.export import README, export, formats_of, read_checked
+from ...methods.recognition.card import FILE as CARD
+from ...methods.recognition.card import Card
 from ...platform.errors import BadInput
 from ...platform.training.files import read_json, write_json
 from ...platform.training.outcome import Outcome
@@ -22,6 +25,9 @@ from ..config.choices import nearest
 from ..record import RECORD
 
 STUDENT = "student.safetensors"
+GRAPH = "student.onnx"
+CLASSIFIER = "classifier.json"  # beside a student of objects: what the ONNX graph is made by
+FORMATS = (*OF_IMAGES, "onnx")
 # What an export wrote: only these files are replaced by the next one.
 MANIFEST = "export.json"
 MADE_BY = "stillhouse export"
@@ -38,12 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="the run folder")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="an empty folder, or that of an export")
     parser.add_argument(
-        "--format", metavar="LIST", help=f"some of {','.join(FORMATS)}; default: all that the run holds"
+        "--format",
+        metavar="LIST",
+        help=f"some of {','.join(FORMATS)}; default: all that the run holds, but onnx only if named",
     )
     parser.add_argument(
         "--decoded",
         action="store_true",
         help="of a condensed set: the training images that the stored ones are cut into",
+    )
+    parser.add_argument(
+        "--adapt",
+        type=Path,
+        metavar="PICTURES",
+        help="of a recogniser: adapt batch normalisation to these faces (FaceBN)",
     )
 
 
@@ -56,15 +70,20 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     outcome = Outcome.read(folder)
     told = [_run_line(folder, outcome), f"Privacy: {outcome.privacy.line()}"]
     # The outcome's own artefacts: another file may be left from a run with another privacy statement.
-    if CONDENSED in outcome.artefacts.values():
+    held = set(outcome.artefacts.values())
+    if options.adapt is not None and not {CARD, STUDENT} <= held:
+        raise BadInput(f"--adapt is for recognisers, and {folder} holds none", mend="leave --adapt out")
+    if CONDENSED in held:
         formats, fill = _condensed(folder, wanted, decoded=options.decoded, told=told)
-    elif STUDENT in outcome.artefacts.values():
-        formats, fill = _student(folder, wanted, decoded=options.decoded, told=told)
+    elif {CARD, STUDENT} <= held:
+        formats, fill = _recogniser(folder, wanted, options.adapt, decoded=options.decoded, told=told)
+    elif STUDENT in held:
+        formats, fill = _student(folder, wanted, decoded=options.decoded, told=told, graph=CLASSIFIER in held)
     else:
         raise BadInput(
             f"{folder} holds nothing to export",
             why=f"its outcome names neither {CONDENSED} nor {STUDENT}",
-            mend="give the folder of a finished run of condensation, PATE, DGD or DP-SGD",
+            mend="give the folder of a finished run of condensation, recognition, PATE, DGD or DP-SGD",
         )
     files = place(to, fill)
     print(f"{told[1]}\nexported to {to}: {', '.join(formats)} ({len(files)} files)", file=sys.stderr)
@@ -141,13 +160,36 @@ def _condensed(
     return formats, fill
 
 
-def _student(
-    folder: Path, wanted: tuple[str, ...] | None, *, decoded: bool, told: Sequence[str]
+def _recogniser(
+    folder: Path, wanted: tuple[str, ...] | None, adapt: Path | None, *, decoded: bool, told: Sequence[str]
 ) -> tuple[tuple[str, ...], Fill]:
-    held = ("torch",)
-    formats = wanted or held
+    # A network's library is imported for those who have a network.
+    from ...methods.recognition.export import FORMATS as OF_RECOGNISERS
+    from ...methods.recognition.export import export_recogniser
+    from ...methods.recognition.given_pictures import read_given
+    from ...platform.data.landmarks import landmark_finder
+
+    formats = wanted or ("torch",)
+    why = "this run holds a recogniser and no images"
+    _refuse_missing(folder, formats, OF_RECOGNISERS, why=why)
+    if decoded:
+        raise BadInput("--decoded is for condensed sets", why=why, mend="leave --decoded out")
+    faces = None
+    if adapt is not None:
+        faces = read_given([adapt], side=Card.read(folder).aligned, finder=landmark_finder("none"))
+
+    def fill(place: Path) -> None:
+        export_recogniser(folder, place, formats, told=told, faces=faces)
+
+    return formats, fill
+
+
+def _student(
+    folder: Path, wanted: tuple[str, ...] | None, *, decoded: bool, told: Sequence[str], graph: bool
+) -> tuple[tuple[str, ...], Fill]:
+    formats = wanted or ("torch",)
     why = f"this run holds the weights of a student ({STUDENT}) and no images"
-    _refuse_missing(folder, formats, held, why=why)
+    _refuse_missing(folder, formats, ("torch", "onnx") if graph else ("torch",), why=why)
     if decoded:
         raise BadInput("--decoded is for condensed sets", why=why, mend="leave --decoded out")
     try:
@@ -162,12 +204,21 @@ def _student(
         "",
         *told,
         "",
-        f"Read them with safetensors.torch.load_file({STUDENT!r}):",
-        *(f"  {name} {shape}" for name, shape in shapes.items()),
     ]
 
     def fill(place: Path) -> None:
-        shutil.copyfile(folder / STUDENT, place / STUDENT)
+        if "torch" in formats:
+            lines.append(f"Read them with safetensors.torch.load_file({STUDENT!r}):")
+            lines.extend(f"  {name} {shape}" for name, shape in shapes.items())
+            for name in (STUDENT, CLASSIFIER) if graph else (STUDENT,):
+                shutil.copyfile(folder / name, place / name)
+        if "onnx" in formats:
+            from ...methods.recognition.classifier import export_classifier
+
+            written = export_classifier(folder, place / GRAPH, notes=told)
+            lines.append(
+                f"{GRAPH}: the same as a graph, any batch; differs by {written.difference:.1g} at most in a number"
+            )
         (place / README).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     return formats, fill

@@ -30,8 +30,10 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     from rich.console import Console
 
     from ...platform.report.tables import print_report
+    from ...platform.training.event_log import FILE
     from ..run import run, summary
 
+    print(f"log: {resolved.folder / FILE}", file=sys.stderr)
     finished = run(resolved)
     print_report(finished.report, Console(stderr=True))
     print(f"run folder: {finished.folder}\nreport:     {finished.folder / 'report.html'}", file=sys.stderr)

@@ -15,7 +15,10 @@ from typing import Any
 from ...platform.aggregator.config import ServerConfig, TlsFiles
 from ...platform.aggregator.server import serve
 from ...platform.errors import BadInput
+from ...platform.log_lines import JsonLines, event_fields
 from .ledger import DEFAULT_URL, ledger_url
+
+log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--client-ca", type=Path, help="mutual TLS: the authority that signed the clients' certificates"
     )
+    parser.add_argument("--metrics-port", type=int, help="serve metrics for Prometheus on this port (0: any)")
+    parser.add_argument(
+        "--metrics-host", default="127.0.0.1", help="on this address; one that others can reach needs --client-ca"
+    )
+    parser.add_argument("--log-json", action="store_true", help="log JSON, one object a line")
     parser.add_argument("--ready-file", type=Path, help="write the address here when calls are taken")
     parser.add_argument(
         "--stop-with-stdin",
@@ -66,11 +74,24 @@ def _stop_with_stdin() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _log(*, as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _metrics_address(options: argparse.Namespace) -> str | None:
+    if options.metrics_port is None:
+        return None
+    host = options.metrics_host
+    return f"[{host}]:{options.metrics_port}" if ":" in host else f"{host}:{options.metrics_port}"
+
+
 def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Serve until interrupted."""
     if options.stop_with_stdin:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    _log(as_json=options.log_json)
     names = roster(options)
     tls = TlsFiles(options.tls_cert, options.tls_key, options.client_ca) if options.tls_cert else None
     config = ServerConfig(
@@ -85,16 +106,18 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
         high_water=options.high_water,
         tokens=options.tokens,
         tls=tls,
+        metrics=_metrics_address(options),
     )
     host = options.address.rpartition(":")[0]
 
     def ready(port: int) -> None:
         address = f"{host}:{port}"
-        print(
-            f"aggregator of '{config.dataset}' listens on {address}, {len(names)} silos, quorum {config.quorum}",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"aggregator of '{config.dataset}' listens on {address}, {len(names)} silos, quorum {config.quorum}"
+        if options.log_json:
+            told = event_fields("server.ready", address=address, silos=len(names), quorum=config.quorum)
+            log.info(line, extra=told)
+        else:
+            print(line, file=sys.stderr, flush=True)
         if options.ready_file:
             partial = options.ready_file.with_suffix(".part")
             partial.write_text(json.dumps({"address": address, "pid": os.getpid()}), encoding="utf-8")

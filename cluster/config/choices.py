@@ -6,15 +6,23 @@ import dataclasses
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ...platform.data.crowd_sets import CROWD_KINDS
+from ...platform.data.face_sets import FACE_KINDS
+from ...platform.data.image_sets import ImageSet
+from ...platform.data.multilabel_sets import MULTILABEL_KINDS
+from ...platform.data.video_sets import VIDEO_KINDS
 from ...platform.errors import BadInput, ConfigError
 from ...platform.privacy.mechanisms import MECHANISMS, Mechanism
 from ...platform.silo.teachers import TEACHER_KINDS, TeacherKind
 
 METHODS_PREFIX = "stillhouse.methods."
+IMAGES = "images"
+DATA_KINDS: dict[str, type[Any]] = {IMAGES: ImageSet, **CROWD_KINDS, **MULTILABEL_KINDS, **FACE_KINDS, **VIDEO_KINDS}
 
 
 def nearest(word: str, candidates: list[str], *, section: str = "") -> str:
@@ -52,6 +60,21 @@ def named_class(section: str, name: object, kinds: Mapping[str, type[Any]]) -> t
     raise BadInput(
         f"{section}.name is {name!r}{nearest(str(name), list(kinds))}", mend=f"use one of {', '.join(sorted(kinds))}"
     )
+
+
+def data_class(kind: object) -> type[Any]:
+    """Return the kind of data called `kind`: images, where a configuration says nothing."""
+    kind = IMAGES if kind is None else kind
+    if isinstance(kind, str) and kind in DATA_KINDS:
+        return DATA_KINDS[kind]
+    raise BadInput(
+        f"data.kind is {kind!r}{nearest(str(kind), list(DATA_KINDS))}", mend=f"use one of {', '.join(DATA_KINDS)}"
+    )
+
+
+def provided_by(file: Path) -> str:
+    """Return what a shipped data set is: images, a crowd's answers."""
+    return str(data_class(yaml.safe_load(file.read_text(encoding="utf-8")).get("kind")).provides)
 
 
 def mechanism_class(name: object) -> type[Any]:

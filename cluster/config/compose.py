@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,12 @@ from .schema import RunConfig
 
 CONFIG_DIR = Path(__file__).parents[2] / "configs"
 STUDY_DIR = CONFIG_DIR / "compare"  # files of `stillhouse compare`, which no run can choose
+SWEEP_DIR = CONFIG_DIR / "sweep"  # and those of `stillhouse sweep`
+# What methods work on, where it has another name than what data provide.
+NEEDS = {"ensemble": "images", "labelled": "images"}
 CHOSEN_SECTIONS = {
     ("method",): ("_target_", choices.method_class),
+    ("data",): ("kind", choices.data_class),
     ("privacy", "mechanism"): ("name", choices.mechanism_class),
     ("silos", "teacher"): ("name", choices.teacher_class),
 }
@@ -50,7 +55,21 @@ class Resolved:
     def digest(self) -> str:
         """Hash of all that decides the result; where files lie and how many workers run is not part of it."""
         kept = {k: v for k, v in self.plain.items() if k not in ("root", "name", "cluster")}
+        if self.config.cluster.precision != "float32":
+            kept["precision"] = self.config.cluster.precision
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+    def seeded(self, seed: int) -> Resolved:
+        """The same run from another seed; nothing else of a configuration depends on it."""
+        return self._with({"seed": seed}, f"seed={seed}")
+
+    def placed(self, root: Path, name: str) -> Resolved:
+        """The same run in another place; where files lie decides nothing else."""
+        return self._with({"root": str(root), "name": name}, f"root={quoted(str(root))}", f"name={quoted(name)}")
+
+    def _with(self, own: dict[str, Any], *words: str) -> Resolved:
+        config, plain = dataclasses.replace(self.config, **own), {**self.plain, **own}
+        return dataclasses.replace(self, config=config, plain=plain, overrides=(*self.overrides, *words))
 
     @property
     def folder(self) -> Path:
@@ -64,7 +83,7 @@ def groups() -> dict[str, list[str]]:
     return {
         folder.name: sorted(f.stem for f in folder.glob("*.yaml"))
         for folder in sorted(CONFIG_DIR.iterdir())
-        if folder != STUDY_DIR and folder.is_dir() and any(folder.glob("*.yaml"))
+        if folder not in (STUDY_DIR, SWEEP_DIR) and folder.is_dir() and any(folder.glob("*.yaml"))
     }
 
 
@@ -80,15 +99,24 @@ def compose(overrides: Sequence[str]) -> Resolved:
             plain = _container(hydra_compose("config", overrides=accepted))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([*problems, str(error).strip().splitlines()[0]]) from error
+    _drop_suggestions(plain)
     sections, section_problems = _check_chosen(plain)
     config, tree_problems = _check_tree(plain)
     problems += section_problems + tree_problems
+    if not problems:
+        method, data, mechanism, teacher = sections
+        problems += _mismatch(method, data)
     if problems:
         raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` prints all that there are")
-    method, mechanism, teacher = sections
+    config.data = data
     target = str(plain["method"]["_target_"]).rpartition(".")[2].lower()
     plain["method_name"] = str(plain["method"].get("algorithm", target))
     return Resolved(config, method, mechanism, teacher, plain, tuple(overrides))
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it, whatever signs are in it: there a backslash is one, unless quotes follow it."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def _accept(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -220,6 +248,27 @@ def _check_section(kind: type[Any], values: dict[str, Any], where: str) -> list[
         and f.name not in values
     ]
     return problems + missing
+
+
+def _drop_suggestions(plain: dict[str, Any]) -> None:
+    """What a data set suggests is asked for by sections that its kind may have no use for; then nothing is suggested."""
+    try:
+        kind = choices.data_class(plain["data"].get("kind"))
+    except BadInput:
+        return  # Reported with the other problems.
+    if "suggested" not in {f.name for f in dataclasses.fields(kind)}:
+        plain["data"].pop("suggested", None)
+
+
+def _mismatch(method: Any, data: Any) -> list[str]:
+    """Say so if the method cannot work on what the data are."""
+    needed = NEEDS.get(method.works_on, method.works_on)
+    if data.provides == needed:
+        return []
+    fitting = [name for name in groups()["data"] if choices.provided_by(CONFIG_DIR / "data" / f"{name}.yaml") == needed]
+    return [
+        f"this method works on {needed}, data={data.name} is {data.provides}: use one of data={', '.join(fitting)}, or another method"
+    ]
 
 
 def _container(config: DictConfig) -> dict[str, Any]:

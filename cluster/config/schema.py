@@ -1,38 +1,12 @@
 """The schema of a run: every key, its type and its default. The YAML files of `configs/` fill it in.
 
-`method`, `privacy.mechanism` and `silos.teacher` have no fixed schema: the class they name is their schema (`choices.py`).
+`method`, `data`, `privacy.mechanism` and `silos.teacher` have no fixed schema: the class they name is their schema (`choices.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-
-
-@dataclass
-class Suggested:
-    """What fits a data set, for other sections to refer to."""
-
-    teachers: int = 40
-    queries: int = 300
-    batch_size: int = 256  # of DP-SGD
-    threshold: float = 20.0
-    sigma1: float = 8.0
-    sigma2: float = 5.0
-    epsilon: float = 10.0
-    delta: float = 1e-5
-    augmentation: str = "color_crop_scale_rotate"  # in trainings; with flip where a mirror image shows the same
-
-
-@dataclass
-class Data:
-    """Which data set, where it lies, whether it may be downloaded."""
-
-    name: str = "digits"
-    root: str | None = None
-    download: bool = False
-    score: str = "protocol"  # "test": the whole test set, for methods that need no public pool
-    suggested: Suggested = field(default_factory=Suggested)
 
 
 @dataclass
@@ -60,6 +34,14 @@ class Silos:
     cpus_per_actor: float = 1.0
     gpus_per_actor: float = 0.0
     label: str | None = None  # pin silo i to the nodes whose Ray label of this name is the silo's name
+    start_seconds: float = 120.0  # for all actors to be placed
+    training_seconds: float = 86400.0  # then those that are ready go on without the others, if they are a quorum
+    lost_seconds: float = 120.0  # for silos whose node is gone to be placed again, before the run goes on without them
+    secure: bool = (
+        False  # Flower clients add their votes up under masks, each with its share of the noise: nobody sees a vote
+    )
+    dropped: int = 0  # of `secure`: so many silos may be lost in a round
+    colluding: int = 1  # of `secure`: so many may tell the server all they know; one that is merely curious counts
     address: str | None = None  # an aggregator that runs already; None: start one and simulate the silos
     token_file: str | None = None
     ca_file: str | None = None
@@ -75,14 +57,18 @@ class Cluster:
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
     label_selector: dict[str, str] = field(default_factory=dict)
+    max_failures: int = 0  # restarts of the workers, each from the last checkpoint; -1: without number
+    autoscaling: bool = False  # wait for machines that have yet to come, instead of refusing what does not fit
+    carrier: str = "ray"  # who holds simulated silos: ray (actors), or flower (clients on this machine)
+    precision: str = "float32"  # or bfloat16, float16: of the trainings that the shared loop does
 
 
 @dataclass
 class RunConfig:
-    """One run, whole."""
+    """One run, whole. `data` holds the object that its section describes; the other free sections stay dictionaries."""
 
     method: dict[str, Any] = field(default_factory=dict)
-    data: Data = field(default_factory=Data)
+    data: Any = field(default_factory=dict)
     privacy: Privacy = field(default_factory=Privacy)
     silos: Silos = field(default_factory=Silos)
     cluster: Cluster = field(default_factory=Cluster)

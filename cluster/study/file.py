@@ -5,6 +5,7 @@ title: PATE on digits, with and without the threshold
 common: [data=digits, method=pate, diagnostics=false]
 seeds: [0, 1, 2]
 reference: plain              # optional: paired differences against it
+metrics: [student_accuracy]   # optional: the columns; the first is the score
 budget: 500                   # optional: an epsilon that all runs together may not pass
 arms:
   plain: {label: "GNMax", overrides: [privacy=gnmax]}
@@ -25,7 +26,7 @@ from ...platform.training.files import check_name
 from ..config.choices import nearest
 from ..config.compose import STUDY_DIR
 
-KEYS = ["title", "common", "seeds", "reference", "budget", "arms"]
+KEYS = ["title", "common", "seeds", "reference", "metrics", "budget", "arms"]
 ARM_KEYS = ["label", "overrides"]
 
 
@@ -49,6 +50,7 @@ class Study:
     arms: tuple[Arm, ...]
     reference: str | None
     budget: float | None
+    metrics: tuple[str, ...] = ()  # none: the comparison's own
 
 
 def find_study(given: str) -> Path:
@@ -83,18 +85,19 @@ def read_study(path: Path) -> tuple[Study, list[str]]:
         problems.append(f"reference '{reference}' is no arm{nearest(str(reference), names)}")
         reference = None
     study = Study(
-        name=_checked(path.stem, problems),
-        title=_text(tree.get("title", path.stem), "title", problems),
-        common=_overrides(tree.get("common"), "common", problems),
-        seeds=_seeds(tree.get("seeds", [0]), problems),
+        name=checked_name(path.stem, problems),
+        title=text_of(tree.get("title", path.stem), "title", problems),
+        common=override_list(tree.get("common"), "common", problems),
+        seeds=seed_list(tree.get("seeds", [0]), problems),
         arms=arms,
         reference=reference,
-        budget=_budget(tree.get("budget"), problems),
+        budget=budget_of(tree.get("budget"), problems),
+        metrics=_metrics(tree.get("metrics"), problems),
     )
     return study, problems
 
 
-class _Loader(yaml.SafeLoader):
+class KeysOnce(yaml.SafeLoader):
     """YAML that remembers keys given twice; plain YAML takes the last of them."""
 
     def __init__(self, stream: Any) -> None:
@@ -102,6 +105,7 @@ class _Loader(yaml.SafeLoader):
         self.doubles: list[str] = []
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Note keys that come twice, then do what YAML does."""
         seen: list[str] = []
         for key, _ in node.value:
             if key.value in seen:
@@ -113,7 +117,7 @@ class _Loader(yaml.SafeLoader):
 def _load(path: Path, problems: list[str]) -> dict[Any, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            loader = _Loader(file)
+            loader = KeysOnce(file)
             tree = loader.get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not YAML", why=" ".join(str(error).split())) from None
@@ -129,17 +133,18 @@ def _arms(found: Any, problems: list[str]) -> list[Arm]:
         return []
     arms = []
     for key, said in found.items():
-        name, said = _checked(str(key), problems), {} if said is None else said
+        name, said = checked_name(str(key), problems), {} if said is None else said
         if not isinstance(said, dict):
             problems.append(f"arm '{name}' is not a mapping of {' and '.join(ARM_KEYS)}")
             continue
         problems += [f"arm '{name}': unknown key '{k}'{nearest(str(k), ARM_KEYS)}" for k in said if k not in ARM_KEYS]
-        label = _text(said.get("label", name), f"arm '{name}': label", problems)
-        arms.append(Arm(name, label, _overrides(said.get("overrides"), f"arm '{name}': overrides", problems)))
+        label = text_of(said.get("label", name), f"arm '{name}': label", problems)
+        arms.append(Arm(name, label, override_list(said.get("overrides"), f"arm '{name}': overrides", problems)))
     return arms
 
 
-def _overrides(found: Any, where: str, problems: list[str]) -> tuple[str, ...]:
+def override_list(found: Any, where: str, problems: list[str]) -> tuple[str, ...]:
+    """Return the overrides that stand at a place in a file."""
     if found is None:
         return ()
     if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
@@ -148,7 +153,8 @@ def _overrides(found: Any, where: str, problems: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _seeds(found: Any, problems: list[str]) -> tuple[int, ...]:
+def seed_list(found: Any, problems: list[str]) -> tuple[int, ...]:
+    """Return the seeds of a file."""
     whole = isinstance(found, list) and all(type(seed) is int and seed >= 0 for seed in found)
     if not whole or not found or len(set(found)) < len(found):
         problems.append(f"seeds are {found!r}: give different whole numbers from 0, at least one")
@@ -156,7 +162,18 @@ def _seeds(found: Any, problems: list[str]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _budget(found: Any, problems: list[str]) -> float | None:
+def _metrics(found: Any, problems: list[str]) -> tuple[str, ...]:
+    if found is None:
+        return ()
+    named = isinstance(found, list) and found and all(isinstance(name, str) for name in found)
+    if not named or len(set(found)) < len(found):
+        problems.append(f"metrics are {found!r}: give different names of an outcome's metrics, at least one")
+        return ()
+    return tuple(found)
+
+
+def budget_of(found: Any, problems: list[str]) -> float | None:
+    """Return the cap on all runs of a file together, in epsilon."""
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
@@ -165,13 +182,15 @@ def _budget(found: Any, problems: list[str]) -> float | None:
     return float(found)
 
 
-def _text(found: Any, where: str, problems: list[str]) -> str:
+def text_of(found: Any, where: str, problems: list[str]) -> str:
+    """Return a text that may not be empty."""
     if not isinstance(found, str) or not found.strip():
         problems.append(f"{where} is {found!r}, not a text")
     return str(found)
 
 
-def _checked(name: str, problems: list[str]) -> str:
+def checked_name(name: str, problems: list[str]) -> str:
+    """Return a name that can be a folder's."""
     try:
         return check_name(name)
     except BadInput as error:

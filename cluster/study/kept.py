@@ -18,7 +18,7 @@ from ..config.compose import Resolved
 from ..record import RECORD
 
 RESULT = "result.json"
-MOVED = ("outcome.json", "report.json", "report.html", "metrics.jsonl", "images", "config.yaml", RECORD)
+MOVED = ("outcome.json", "report.json", "report.html", "metrics.jsonl", "log.jsonl", "images", "config.yaml", RECORD)
 
 
 def make_room(folder: Path, resolved: Resolved) -> None:
@@ -31,13 +31,13 @@ def make_room(folder: Path, resolved: Resolved) -> None:
 
 def keep(folder: Path, home: Path, identity: dict[str, str], *, seconds: float, found: tuple[str, ...]) -> None:
     """Move a finished run's files out of the run folder, copies of its artefacts with them. Whole, or not there."""
-    _move(folder, home, {"identity": identity, "seconds": seconds, "found": list(found), "trouble": ""})
+    move(folder, home, {"identity": identity, "seconds": seconds, "found": list(found), "trouble": ""})
 
 
 def keep_failure(folder: Path, home: Path, identity: dict[str, str], error: StillhouseError, *, seconds: float) -> None:
     """Keep that a run failed, and why, with the files it left."""
     trouble = f"{type(error).__name__}: {error}"
-    _move(folder, home, {"identity": identity, "seconds": seconds, "found": [], "trouble": trouble})
+    move(folder, home, {"identity": identity, "seconds": seconds, "found": [], "trouble": trouble})
 
 
 def look(home: Path, seed: int, identity: dict[str, str]) -> Trial:
@@ -52,7 +52,8 @@ def look(home: Path, seed: int, identity: dict[str, str]) -> Trial:
     return Trial(seed, "done", Outcome.read(home), result["seconds"], found=tuple(result["found"]))
 
 
-def _move(folder: Path, home: Path, result: dict[str, Any]) -> None:
+def move(folder: Path, home: Path, result: dict[str, Any]) -> None:
+    """Move what a run left in its folder to where its result is kept, and write down what it was. Whole, or not there."""
     aside = home.with_name(f".{home.name}.new")
     _remove(aside)
     aside.mkdir(parents=True)

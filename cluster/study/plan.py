@@ -69,8 +69,7 @@ def make_plan(
     runs = []
     for seed in chosen:
         for arm, base in zip(study.arms, composed, strict=True):
-            own = [f"seed={seed}", f"root={_quoted(str(folder))}", f"name=seed-{seed}-{sharing_key(base)}"]
-            resolved = compose([*base.overrides, *own])
+            resolved = base.seeded(seed).placed(folder, f"seed-{seed}-{sharing_key(base)}")
             home = folder / "arms" / arm.name / f"seed-{seed}"
             runs.append(PlannedRun(arm, seed, resolved, home, arms is None or arm.name in arms))
     return Plan(study, tuple(overrides), chosen, folder, tuple(runs))
@@ -140,8 +139,3 @@ def _clashes(study: Study, composed: Sequence[Resolved]) -> list[str]:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
-
-
-def _quoted(text: str) -> str:
-    """A text as Hydra's grammar takes it, whatever signs are in it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ...platform.data.sources import load
 from ...platform.errors import BadInput, StillhouseError
-from ...platform.report.comparison import ArmResult, Comparison, Trial
+from ...platform.report.comparison import SCORE, ArmResult, Comparison, Trial
 from ...platform.report.report import epsilon_text
 from ..budget import charges
-from ..federation import naming_key
+from ..config.choices import IMAGES
 from ..run import run
 from ..session import ray_session
+from ..simulation import naming_key
 from .kept import keep, keep_failure, look, make_room
 from .plan import Plan, PlannedRun
 from .spending import StudyBudget, budgets, spending_line
@@ -52,6 +52,7 @@ def gather(plan: Plan, trials: Mapping[PlannedRun, Trial]) -> Comparison:
         reference=plan.study.reference,
         common=(*plan.study.common, *plan.overrides),
         ledger=tuple(map(spending_line, budgets(plan.runs[0].resolved))),
+        metrics=plan.study.metrics or (SCORE,),
         remarks=tuple(remark for p, trial in trials.items() if (remark := _over_target(p, trial))),
     )
 
@@ -64,11 +65,10 @@ def _identities(plan: Plan) -> Identities:
     key, known = naming_key(plan.folder), dict[str, str]()
     identities = {}
     for planned in plan.runs:
-        data = planned.resolved.config.data
-        where = json.dumps([data.name, data.root])
+        data, seed = planned.resolved.config.data, planned.seed
+        where = json.dumps([planned.resolved.plain["data"], seed if data.provides != IMAGES else None], sort_keys=True)
         if where not in known:
-            source = load(data.name, root=data.root, download=data.download)
-            parts = "".join(part.content_hash() for part in (source.private, source.pool, source.score))
+            parts = data.load(seed=seed, key=key).content_hash()
             known[where] = hmac.new(key, parts.encode(), hashlib.sha256).hexdigest()[:16]
         identities[planned] = {"config": planned.resolved.digest, "data": known[where]}
     return identities

@@ -59,7 +59,7 @@ class StudyBudget:
         privacy, dataset = resolved.config.privacy, resolved.config.data.name
         terms = self._terms[dataset]
         Path(resolved.config.root).mkdir(parents=True, exist_ok=True)
-        with Ledger(ledger_url(resolved), high_water=_path(privacy.high_water)) as ledger:
+        with Ledger(ledger_url(resolved), high_water=path_of(privacy.high_water)) as ledger:
             before = ledger.budget(dataset) if dataset in ledger.datasets() else None
             wanted = cap_for(resolved, terms, before.spent if before else None)
             ledger.grant(
@@ -94,7 +94,7 @@ def budgets(resolved: Resolved) -> list[Budget]:
     url = ledger_url(resolved)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return []
-    with Ledger(url, high_water=_path(resolved.config.privacy.high_water)) as ledger:
+    with Ledger(url, high_water=path_of(resolved.config.privacy.high_water)) as ledger:
         return [ledger.budget(dataset) for dataset in ledger.datasets()]
 
 
@@ -140,5 +140,6 @@ def _with_target(resolved: Resolved, epsilon: float) -> Resolved:
     return replace(resolved, config=replace(config, privacy=replace(config.privacy, target_epsilon=epsilon)))
 
 
-def _path(text: str | None) -> Path | None:
+def path_of(text: str | None) -> Path | None:
+    """Return the path that a configuration gives, if it gives one."""
     return Path(text) if text else None

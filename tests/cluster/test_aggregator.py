@@ -1,16 +1,26 @@
-"""The aggregator process of a simulation ends with the process that started it, however that one ends."""
+"""The aggregator process of a simulation: it ends with the process that started it, and is reached from where its silos are."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import ray
+from cryptography import x509
 from stillhouse.cluster.aggregator import Federation, aggregator_process
+from stillhouse.cluster.certificate import make_certificate
+from stillhouse.cluster.session import address_for_others
+from stillhouse.platform.aggregator.client import SiloClient
+from stillhouse.platform.aggregator.config import is_loopback
+from stillhouse.platform.errors import NotAuthorised, Unreachable
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.privacy.statement import REPLACE_ONE
 
@@ -71,3 +81,53 @@ def test_it_stops_with_its_context(tmp_path: Path) -> None:
     with aggregator_process(federation, tmp_path / "aggregator") as running:
         assert not ends(running.pid, 0.3)
     assert ends(running.pid, 1.0)
+
+
+def test_others_are_let_in_by_tls_only(tmp_path: Path) -> None:
+    """On an address that other machines reach: the certificate handed out, and none other, opens the way; its key stays here."""
+    host = str(ray.util.get_node_ip_address())
+    federation = Federation("scans", "e", ["a", "b"], 2, 2, 60.0, granted(tmp_path))
+    folder = tmp_path / "aggregator"
+    with aggregator_process(federation, folder, host=host) as running:
+        address, ca = running.silos.address, running.silos.ca
+        assert address.startswith(host) and ca is not None and ca.is_absolute() and running.analyst.ca == ca
+        with SiloClient(running.silos) as silo:
+            silo.join({"silos": ["a", "b"]})
+        with SiloClient(replace(running.silos, token="guess")) as stranger, pytest.raises(NotAuthorised):
+            stranger.join({"silos": ["a", "b"]})
+        (tmp_path / "other").mkdir()
+        other = make_certificate(host, public=tmp_path / "other", private=tmp_path / "other")
+        with SiloClient(replace(running.silos, ca=other.cert)) as misled, pytest.raises(Unreachable):
+            misled.join({"silos": ["a", "b"]})
+        assert b"PRIVATE KEY" not in b"".join(path.read_bytes() for path in folder.iterdir())
+        if not is_loopback(address):
+            with pytest.raises(NotAuthorised, match="without TLS"):
+                replace(running.silos, ca=None)
+
+
+def test_the_key_of_a_certificate_is_for_its_user_only(tmp_path: Path) -> None:
+    files = make_certificate("fd00::2", public=tmp_path, private=tmp_path)
+    assert files.key.stat().st_mode & 0o077 == 0
+    assert x509.load_pem_x509_certificate(files.cert.read_bytes()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    ).value.get_values_for_type(x509.IPAddress) == [ipaddress.ip_address("fd00::2")]
+    with pytest.raises(FileExistsError):  # never over a key that is there
+        make_certificate("fd00::2", public=tmp_path, private=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "grows", "expected"),
+    [
+        ([("10.0.0.1", True)], False, None),
+        ([("10.0.0.1", True), ("10.0.0.1", True)], False, None),
+        ([("10.0.0.1", True), ("10.0.0.2", False)], False, None),
+        ([("10.0.0.1", True), ("10.0.0.2", True)], False, "10.0.0.1"),
+        ([("10.0.0.1", True)], True, "10.0.0.1"),
+    ],
+)
+def test_it_is_loopback_while_the_cluster_has_no_other_machine(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[tuple[str, bool]], grows: bool, expected: str | None
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeManagerAddress": ip, "Alive": alive} for ip, alive in nodes])
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.1")
+    assert address_for_others(grows=grows) == expected

@@ -100,7 +100,7 @@ def test_the_report_has_curves_pictures_and_references(home: Path, finished: Fin
     assert any("promises no epsilon" in line for line in report.this_start)
     page = (finished.folder / "report.html").read_text()
     assert "calibration" in page
-    assert "Condensed images" in page
+    assert "Images of the set" in page
     # The whole test set is scored on: there is no pool that is asked about.
     assert "797" in report.protocol
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from stillhouse.cluster.config.compose import CONFIG_DIR, STUDY_DIR, compose, groups
+from stillhouse.cluster.config.compose import CONFIG_DIR, STUDY_DIR, SWEEP_DIR, compose, groups
 from stillhouse.methods.pate import Pate
+from stillhouse.platform.data.image_sets import ImageSet
 from stillhouse.platform.errors import ConfigError
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax
 
@@ -23,13 +24,31 @@ def test_the_default_is_pate_on_digits() -> None:
     assert resolved.config.silos.teachers == 40
 
 
-@pytest.mark.parametrize(("group", "name"), [(g, n) for g, names in groups().items() for n in names])
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, names in groups().items() for n in names if g != "data"])
 def test_every_shipped_file_composes(group: str, name: str) -> None:
     assert compose([f"{group}={name}"]).method
 
 
+def test_a_method_and_data_that_do_not_fit_are_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageSet, "provides", "crowd")
+    text = problems_of("method=m3d", "data=fashion_mnist")
+    assert "works on images, data=fashion_mnist is crowd" in text
+
+
+def test_an_unknown_kind_of_data_is_refused_with_the_nearest() -> None:
+    assert "did you mean 'images'?" in problems_of("+data.kind=image")
+    assert compose(["+data.kind=images"]).config.data == compose([]).config.data
+
+
+def test_what_a_data_set_does_not_suggest_is_the_default() -> None:
+    plain = compose([]).plain
+    assert plain["data"]["suggested"]["teachers"] == 40 and plain["privacy"]["target_delta"] == 1e-4
+
+
 @pytest.mark.parametrize(
-    "file", sorted(f for f in CONFIG_DIR.rglob("*.yaml") if STUDY_DIR not in f.parents), ids=lambda f: f.stem
+    "file",
+    sorted(f for f in CONFIG_DIR.rglob("*.yaml") if not {STUDY_DIR, SWEEP_DIR} & set(f.parents)),
+    ids=lambda f: f.stem,
 )
 def test_every_file_opens_with_a_command_that_works(file: Path) -> None:
     first = file.read_text(encoding="utf-8").splitlines()[0]

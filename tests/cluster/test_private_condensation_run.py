@@ -86,7 +86,7 @@ def test_another_seed_on_a_spent_budget_is_refused_before_anything_is_computed(h
     with Ledger(ledger_url(other)) as ledger:
         assert ledger.position() == before
     assert other.folder != finished.folder
-    assert {path.name for path in other.folder.rglob("*") if path.is_file()} == {"run.json", "config.yaml"}
+    assert {path.name for path in other.folder.rglob("*") if path.is_file()} == {"run.json", "config.yaml", "log.jsonl"}
 
 
 def test_a_budget_about_other_neighbours_is_refused(tmp_path: Path) -> None:

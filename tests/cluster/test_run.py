@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from stillhouse.cluster.config.compose import compose
+from stillhouse.cluster.missing_votes import FILE, MissingVotes
 from stillhouse.cluster.run import Finished, run
 from stillhouse.cluster.session import ray_session
+from stillhouse.cluster.simulation import naming_key, partition
 from stillhouse.platform.errors import BadInput, BudgetExhausted, ConfigError
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.report.report import Report
@@ -78,6 +80,20 @@ def test_a_second_run_finds_its_stages_and_spends_nothing(home: Path, first: Fin
     assert any("spent nothing" in line for line in second.report.this_start)
     assert any("labels" in line for line in second.report.this_start)
     assert all("one teacher's vote" in line for line in second.report.this_start if "epsilon" in line)
+
+
+def test_votes_that_were_missing_are_told_in_the_report(home: Path, first: Finished) -> None:
+    resolved = compose([*SMALL, f"root={home}"])
+    private = resolved.config.data.load(seed=0, key=naming_key(home)).private
+    roster = partition(
+        private, resolved.config.silos, resolved.teacher, seed=0, folder=first.folder, key=naming_key(home)
+    )
+    record = MissingVotes(first.folder, roster.ensemble, 8)
+    record.note(private.images[:3], resolved.mechanism, [6, 6, 8])
+    told = [note for note in start(home).report.notes if "votes of" in note]
+    (first.folder / FILE).unlink()
+    assert [note.split(";")[0] for note in told] == ["2 queries were decided by the votes of 6 of 8 silos"]
+    assert not any("votes of" in note for note in first.report.notes)
 
 
 def test_with_its_folder_gone_the_answers_are_in_the_store(home: Path, first: Finished) -> None:

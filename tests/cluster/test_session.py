@@ -72,6 +72,25 @@ def test_a_cluster_that_is_not_there_is_unreachable_and_the_environment_comes_ba
     assert dict(os.environ) == before and not ray.is_initialized()
 
 
+def test_a_machine_that_is_too_busy_for_ray_to_start_is_no_bug_of_ours(monkeypatch):
+    starts = []
+
+    def fail(text):
+        def start(**options):
+            starts.append(text)
+            raise Exception(text)
+
+        return start
+
+    before = dict(os.environ)
+    for text, tries in (("The current node timed out during startup.\nThis could happen ...", 3), ("wrong", 1)):
+        monkeypatch.setattr(ray, "init", fail(text))
+        with pytest.raises(Unreachable, match=text.split(".")[0]), ray_session(num_cpus=1):
+            pass
+        assert starts.count(text) == tries
+    assert dict(os.environ) == before
+
+
 @pytest.mark.slow
 def test_a_joined_cluster_goes_on_after_the_session(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from stillhouse.cluster.fleet import SiloFleet
 from stillhouse.cluster.session import ray_session
-from stillhouse.cluster.silos import Placement, SiloActor, SiloFleet, packing
+from stillhouse.cluster.silos import Placement, SiloActor, packing
 from stillhouse.platform.data.partition import Manifest
 from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput, TimedOut

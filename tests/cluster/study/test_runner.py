@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from stillhouse.cluster.record import write_record
 from stillhouse.cluster.session import ray_session
 from stillhouse.cluster.study import runner
 from stillhouse.cluster.study.plan import Plan, make_plan
+from stillhouse.platform.data.image_sets import ImageSet
+from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.privacy.events import GaussianEvent
@@ -102,9 +105,9 @@ def test_other_data_make_other_results(study_file: Write, runs: Runs, monkeypatc
     plan = planned(study_file())
     compare(plan)
     runs.made.clear()
-    source = runner.load("digits")
-    changed = SimpleNamespace(private=source.private.take(range(900)), pool=source.pool, score=source.score)
-    monkeypatch.setattr(runner, "load", lambda *_, **__: changed)
+    source = load("digits")
+    changed = dataclasses.replace(source, private=source.private.take(range(900)))
+    monkeypatch.setattr(ImageSet, "load", lambda *_, **__: changed)
     compare(plan)
     assert len(runs.made) == 4
 
@@ -157,7 +160,7 @@ def test_a_table_of_nothing_is_a_mistake(study_file: Write, runs: Runs) -> None:
     assert [f.name for f in path.parent.iterdir()] == [path.name]
 
 
-def test_the_command_writes_three_files_and_fails_if_a_run_did(
+def test_the_command_writes_its_files_and_fails_if_a_run_did(
     study_file: Write, runs: Runs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = study_file()
@@ -174,7 +177,7 @@ def test_the_command_writes_three_files_and_fails_if_a_run_did(
     assert cli.main(words) == 0
     data = json.loads(capsys.readouterr().out)["data"]
     assert data["arms"][0]["metrics"]["student_accuracy"] == {"mean": 0.6, "deviation": None, "count": 1}
-    assert all(Path(file).exists() for file in data["files"]) and len(data["files"]) == 3
+    assert all(Path(file).exists() for file in data["files"]) and len(data["files"]) == 4
 
 
 @pytest.mark.parametrize("words", [["--seeds", "0,x"], ["--seeds", "1,1"], ["--arms", "a,,b"]])

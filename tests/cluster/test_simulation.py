@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from stillhouse.cluster.config.schema import Silos
-from stillhouse.cluster.federation import NAMING_KEY, naming_key, partition
+from stillhouse.cluster.simulation import NAMING_KEY, naming_key, partition
 from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.silo.scatter_ridge import ScatterRidge
