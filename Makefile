@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes, each with whole files, so that what a file sets up is set up once.
+IN_TWO := -n 2 --dist loadfile
 
 .PHONY: demo test test-slow lint check gpu-check proto clean
 
@@ -15,10 +17,10 @@ demo: $(VENV)/.installed
 	$(BIN)/stillhouse run method=pate data=digits
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(IN_TWO) -m "not slow"
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(IN_TWO) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

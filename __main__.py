@@ -17,7 +17,9 @@ from .platform.errors import BadInput, InternalBug, StillhouseError
 
 COMMANDS = {
     "run": "run a method: stillhouse run method=pate data=digits",
+    "federate": "the same with Flower clients as silos, simulated here: stillhouse federate method=pate data=digits",
     "compare": "run the arms of a study with the same seeds: stillhouse compare digits_pate",
+    "sweep": "run many trials, or search privately for the best: stillhouse sweep digits_privacy",
     "submit": "run on a Ray cluster: stillhouse submit method=pate data=digits root=/shared/runs --address http://HOST:8265",
     "status": "show how a job on a Ray cluster stands",
     "logs": "show what a job on a Ray cluster printed",
@@ -29,6 +31,9 @@ COMMANDS = {
     "ledger": "show, verify or grant privacy budgets",
     "report": "write report.html of a finished run again",
     "export": "export the result of a finished run, with its privacy statement",
+    "predict": "faces verified and identified, videos scored, by a trained model: stillhouse predict runs/NAME pictures/",
+    "make-bin": "pack pairs of faces for verification: stillhouse make-bin faces/ --pairs pairs.txt --out faces.bin",
+    "fetch-teacher": "fetch a pretrained face network once: stillhouse fetch-teacher dlib --to teachers/dlib",
 }
 
 
@@ -47,7 +52,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         sub = subparsers.add_parser(name, help=summary, description=summary)
         if name == command:
-            module = importlib.import_module(f".cluster.commands.{name}", __package__)
+            module = importlib.import_module(f".cluster.commands.{name.replace('-', '_')}", __package__)
             module.add_arguments(sub)
             sub.set_defaults(execute=module.execute)
             sub.add_argument("--json", action="store_true", help="print one JSON object on stdout; people read stderr")
@@ -57,6 +62,8 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # Child processes are started by exec: gRPC need not prepare for a fork, nor say on stderr each time that it did not.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     as_json = "--json" in arguments
     try:
         command = next((a for a in arguments if a in COMMANDS), None)

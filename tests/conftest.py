@@ -6,9 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("stillhouse", deadline=None)
+settings.load_profile("stillhouse")
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
+# As the command line does: a gRPC channel of one test must not make the process starts of another talk on stderr.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 # No test may depend on a terminal's width or write a user's files.
 os.environ.setdefault("COLUMNS", "120")
 

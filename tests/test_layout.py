@@ -40,6 +40,7 @@ def test_the_wheel_holds_every_module_and_configuration(tmp_path: Path) -> None:
         for f in (ROOT / package).iterdir()
         if f.suffix in (".py", ".yaml", ".proto", ".html")
     }
+    wanted |= {f"stillhouse/cluster/federation/app/{name}" for name in ("pyproject.toml", "LICENSE")}
     assert wanted <= held, sorted(wanted - held)
     assert "stillhouse/platform/__init__.py" not in held
     assert not any(name.startswith("stillhouse/tests/") for name in held)

@@ -67,6 +67,7 @@ class Served:
     secrets: dict[str, str]
     address: str
     noise: Any = None
+    metrics_port: int | None = None
 
     def endpoint(self, name: str, **files: Path) -> Endpoint:
         return Endpoint(self.address, self.secrets[name], **files)
@@ -120,7 +121,7 @@ def served(folder: Path, *, noise: Noise | None = None, **changes: Any) -> Itera
         port = run(aggregator.start())
         host = config.address.rpartition(":")[0]
         try:
-            yield Served(config, secrets, f"{host}:{port}", noise)
+            yield Served(config, secrets, f"{host}:{port}", noise, aggregator.metrics_port)
         finally:
             run(aggregator.stop())
     finally:
