@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stillhouse.cluster.federation.keeper import LOG, MARK, NOT_STARTED, RUN_ENDED, RUN_LOG, STARTED, TOO_SLOW, marked
+from stillhouse.cluster.federation.keeper import (
+    LOG,
+    MARK,
+    NOT_STARTED,
+    RUN_ENDED,
+    RUN_LOG,
+    STARTED,
+    TOO_SLOW,
+    kill_marked,
+    marked,
+)
 from stillhouse.cluster.federation.local import _free_port
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are found by their environment in /proc")
@@ -96,3 +107,16 @@ if not tried.exists():
     time.sleep(0.5)
     assert town.process.poll() is None
     assert town.close() == 0 and not town.kept()
+
+
+def test_the_killed_are_seen_gone() -> None:
+    """What is deaf to a request, also if it was started a moment ago and is not yet its own program."""
+    mark = os.urandom(8).hex()
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); b = bytearray(1 << 28); time.sleep(300)"
+    started = [
+        subprocess.Popen([sys.executable, "-c", deaf], env={**os.environ, MARK: mark}, start_new_session=True)
+        for _ in range(3)
+    ]
+    kill_marked(mark)
+    assert not marked(mark)
+    assert [process.wait(10) for process in started] == [-signal.SIGKILL] * 3
