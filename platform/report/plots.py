@@ -49,8 +49,10 @@ _UNWANTED = [
 
 def accuracy_bars(accuracies: tuple[Accuracy, ...], width: int) -> Markup:
     """Horizontal bars from zero; the value stands at the end of its bar."""
-    narrow = width < 500  # Labels stand above their bars.
-    left = 0 if narrow else 220
+    column, letter = 220, 0.57 * 14
+    # Labels stand above their bars where there is no room for them beside.
+    narrow = width < 500 or max(len(a.label) for a in accuracies) * letter > column
+    left = 0 if narrow else column
     row, top = (62, 24) if narrow else (50, 10)
     size = 13 if narrow else 14
     texts = [percent(a.value, a.deviation) for a in accuracies]

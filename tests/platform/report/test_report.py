@@ -147,6 +147,15 @@ def test_texts_from_outside_are_escaped_and_not_markup():
     assert mean in [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
 
 
+def test_a_label_too_long_for_its_column_stands_above_its_bar():
+    def starts(label: str) -> list[float]:
+        drawn = ElementTree.fromstring(str(plots.accuracy_bars((Accuracy(label, 0.5, "released"),), 760)))
+        paths = [p for p in drawn.iter("{http://www.w3.org/2000/svg}path") if plots.ACCENT in p.get("style", "")]
+        return [min(float(x) for x in re.findall(r"[ML] ([\d.]+) [\d.]+", p.get("d", ""))) for p in paths]
+
+    assert starts("Student") == [220.0] and starts("Teacher on the same pictures, brought up") == [0.0]
+
+
 SHEET = Sheet("Annotators", ("Pseudonym", "Answers"), (("a1", "12"), ("<b>", "3")), left_out=57)
 
 
