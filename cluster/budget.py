@@ -10,7 +10,7 @@ from ..platform.errors import BadInput
 from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Budget
 from ..platform.privacy.budget import BudgetKind
-from ..platform.privacy.statement import REPLACE_ONE
+from ..platform.privacy.statement import REPLACE_ONE, doubtful_delta, epsilon_up
 from .config.compose import Resolved
 
 
@@ -46,19 +46,24 @@ def grant(
     *,
     epsilon: float | None = None,
     terms: BudgetTerms | None = None,
+    records: int | None = None,
 ) -> None:
-    """Grant the configured budget (or `epsilon`, on `terms`) if the data set has none.
+    """Grant the configured budget (or `epsilon`, on `terms`) if the data set has none; a delta too large for so many records is told.
 
     Raises:
         BadInput: it has one, on terms that this method's accounting cannot use.
     """
     privacy, dataset = resolved.config.privacy, resolved.config.data.name
     terms = terms or budget_terms(resolved)
+    doubt = doubtful_delta(privacy.target_delta, records=records)
+    if doubt:
+        say(f"warning: {doubt}")
     Path(resolved.config.root).mkdir(parents=True, exist_ok=True)
     with Ledger(url, high_water=Path(privacy.high_water) if privacy.high_water else None) as ledger:
         if dataset in ledger.datasets():
             budget = ledger.budget(dataset)
-            say(f"budget of '{dataset}': epsilon {budget.spent_epsilon:.3g} of {in_words(budget)} spent")
+            spent = epsilon_up(budget.spent_epsilon, digits=3, cap=budget.epsilon)
+            say(f"budget of '{dataset}': epsilon {spent} of {in_words(budget)} spent")
             if terms.neighbouring != REPLACE_ONE and budget.neighbouring != terms.neighbouring:
                 raise BadInput(
                     f"the budget of '{dataset}' is about: {budget.neighbouring}",
@@ -82,4 +87,4 @@ def grant(
 
 def in_words(budget: Budget) -> str:
     """Its terms for people."""
-    return f"{budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring})"
+    return f"{epsilon_up(budget.epsilon, digits=6)} at delta {budget.delta:g} ({budget.neighbouring})"

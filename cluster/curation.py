@@ -19,6 +19,7 @@ from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Charge
 from ..platform.privacy.accounting import plan_epsilon
 from ..platform.privacy.events import Event
+from ..platform.privacy.statement import epsilon_up
 from ..platform.training.event_log import NOWHERE
 from ..platform.training.run import LocalRun, Run
 
@@ -44,10 +45,14 @@ class LedgerCurator:
             if ledger.fits(self.dataset, [event for _, event in events]):
                 return
             budget = ledger.budget(self.dataset)
-        costs = "; ".join(f"{name}: epsilon {plan_epsilon([event], budget.delta):.3g} alone" for name, event in events)
+        costs = "; ".join(
+            f"{name}: epsilon {epsilon_up(plan_epsilon([event], budget.delta), digits=3)} alone"
+            for name, event in events
+        )
         raise BudgetExhausted(
-            f"the whole plan does not fit into what is left of the budget of '{self.dataset}': {budget.spent_epsilon:.4g} of "
-            f"{budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring}) is spent",
+            f"the whole plan does not fit into what is left of the budget of '{self.dataset}': "
+            f"{epsilon_up(budget.spent_epsilon, cap=budget.epsilon)} of {budget.epsilon:g} at delta "
+            f"{budget.delta:g} ({budget.neighbouring}) is spent",
             why=f"it would charge {costs}; nothing was spent now",
             mend=mend,
         )

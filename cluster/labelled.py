@@ -58,7 +58,7 @@ def labelled_ground(resolved: Resolved, source: Source, local: LocalRun, ledger_
         epsilon=config.privacy.target_epsilon, delta=config.privacy.target_delta,
     )  # fmt: skip
     if method.charges:
-        budget.grant(resolved, ledger_url, local.say)
+        budget.grant(resolved, ledger_url, local.say, records=len(source.private))
         high_water = Path(config.privacy.high_water) if config.privacy.high_water else None
         curator = LedgerCurator(source.private, config.data.name, ledger_url, high_water)
         data = replace(data, train=None, curator=curator)

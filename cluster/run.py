@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Budget
+from ..platform.privacy.statement import epsilon_up
 from ..platform.report.report import Report
 from ..platform.training.event_log import EventLog
 from ..platform.training.outcome import Outcome
@@ -137,11 +138,11 @@ def _this_start(resolved: Resolved, local: LocalRun, before: _Spent, after: _Spe
         return (*lines, "this method charges no ledger: it promises no epsilon")
     if after.budget is None:
         return (*lines, "the ledger is kept by the aggregator")
-    stands = f"{after.epsilon:.4g} of {budget.in_words(after.budget)}"
+    stands = f"{epsilon_up(after.epsilon, cap=after.budget.epsilon)} of {budget.in_words(after.budget)}"
     if after.epsilon == before.epsilon:
         lines.append(f"this start spent nothing; the data set stands at epsilon {stands}")
     else:
-        lines.append(f"this start moved the data set from epsilon {before.epsilon:.4g} to {stands}")
+        lines.append(f"this start moved the data set from epsilon {epsilon_up(before.epsilon)} to {stands}")
     return tuple(lines)
 
 

@@ -103,7 +103,7 @@ def transfer_ground(resolved: Resolved, source: Source, local: LocalRun, ledger_
     curator = LedgerCurator(curated, config.data.name, ledger_url, high_water, shared)
     known = ground(_Unneeded(), roster.ensemble, curator)
     if not getattr(resolved.method, "asks", True):
-        budget.grant(resolved, ledger_url, local.say)
+        budget.grant(resolved, ledger_url, local.say, records=len(curated))
         yield known
         return
     if local.find_stage(LABELS, resolved.method.question(known.data)) is not MISSING and (
@@ -111,7 +111,7 @@ def transfer_ground(resolved: Resolved, source: Source, local: LocalRun, ledger_
     ):
         yield known
         return
-    budget.grant(resolved, ledger_url, local.say)
+    budget.grant(resolved, ledger_url, local.say, records=len(curated))
     cluster = config.cluster
     if cluster.carrier == FLOWER:
         # Flower takes a while to import.

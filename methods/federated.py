@@ -21,7 +21,7 @@ from ..platform.privacy.accounting import plan_epsilon
 from ..platform.privacy.budget import BudgetKind, budget_cap, event_cost, near_optimal_orders
 from ..platform.privacy.calibration import smallest_scale
 from ..platform.privacy.events import Event
-from ..platform.privacy.statement import REPLACE_ONE
+from ..platform.privacy.statement import REPLACE_ONE, epsilon_up
 from ..platform.training.dpsgd import Grid, put_weights, trainable
 from ..platform.training.fedavg import Client, FedAvg, federate
 from ..platform.training.local_sgd import LocalSgd
@@ -154,8 +154,8 @@ def least_noise(server: FedAvg, *, beside: Sequence[Event] = (), epsilon: float,
     totals = [sum(column) for column in zip(*costs, strict=True)] or [0] * len(cap)
     if any(total >= limit for total, limit in zip(totals, cap, strict=True)):
         raise BudgetExhausted(
-            f"what is charged beside federated averaging costs epsilon {plan_epsilon(beside, delta):.4g} of {epsilon:g} at delta "
-            f"{delta:g} ({REPLACE_ONE})",
+            f"what is charged beside federated averaging costs epsilon {epsilon_up(plan_epsilon(beside, delta))} of {epsilon:g} at "
+            f"delta {delta:g} ({REPLACE_ONE})",
             why="nothing is left for its rounds; nothing was spent", mend="ask fewer queries, or raise privacy.target_epsilon",
         )  # fmt: skip
     return smallest_scale(

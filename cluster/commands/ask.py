@@ -13,6 +13,7 @@ import numpy as np
 
 from ...platform.aggregator.client import Analyst
 from ...platform.errors import BadInput
+from ...platform.privacy.statement import epsilon_up
 from ..config.choices import build_mechanism
 from .endpoint import add_endpoint_arguments, endpoint_of
 
@@ -41,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> dict[str, Any]:
     """Ask, write the labels, say what it cost."""
+    out: Path = options.out
+    # Before anything is bought: labels that cannot be written are paid for all the same.
+    if out.suffix != ".npz":
+        raise BadInput(f"--out {out} names no .npz file", mend="give a name that ends in .npz")
+    if not out.parent.is_dir():
+        raise BadInput(f"there is no folder {out.parent} for --out", mend="make it, or give another --out")
     if not options.images.is_file():
         raise BadInput(f"no file {options.images}", mend="write public images with numpy.savez(file, images=...)")
     try:
@@ -55,12 +62,13 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     answers = analyst.ask(
         images, build_mechanism(options.mechanism), ensemble=options.ensemble, wait_seconds=options.wait
     )
-    np.savez(options.out, labels=answers.labels)
+    np.savez(out, labels=answers.labels)
     counts = dict(Counter(answers.statuses))
     free = int(np.sum(answers.from_store))
+    spent = epsilon_up(answers.spent_epsilon, cap=answers.epsilon_cap)
     print(
         f"{counts.get('answered', 0)} of {len(images)} answered ({free} from the store, free); "
-        f"spent so far on this data set: epsilon {answers.spent_epsilon:.4g} at delta {answers.delta:g}, {answers.neighbouring}",
+        f"spent so far on this data set: epsilon {spent} at delta {answers.delta:g}, {answers.neighbouring}",
         file=sys.stderr,
     )
     return {
@@ -71,5 +79,5 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
         "spent_epsilon": answers.spent_epsilon,
         "delta": answers.delta,
         "neighbouring": answers.neighbouring,
-        "file": str(options.out),
+        "file": str(out),
     }

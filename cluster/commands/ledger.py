@@ -16,6 +16,7 @@ from ...platform.ledger.ledger import Ledger
 from ...platform.ledger.records import Budget
 from ...platform.privacy.budget import BudgetKind, budget_cap
 from ...platform.privacy.neighbours import Relation
+from ...platform.privacy.statement import doubtful_delta, epsilon_up
 
 DEFAULT_URL = "sqlite:///runs/ledger.db"
 
@@ -78,8 +79,8 @@ def _show(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
         for b in budgets:
             table.add_row(
                 b.dataset,
-                f"{b.spent_epsilon:.4g}",
-                f"{b.epsilon:g}",
+                epsilon_up(b.spent_epsilon, cap=b.epsilon),
+                epsilon_up(b.epsilon, digits=6),
                 f"{b.delta:g}",
                 b.kind.value,
                 str(b.entries),
@@ -140,6 +141,9 @@ def _check_grant(options: argparse.Namespace) -> None:
 
 
 def _grant(ledger: Ledger, options: argparse.Namespace) -> dict[str, Any]:
+    doubt = doubtful_delta(options.delta)
+    if doubt:
+        print(f"warning: {doubt}", file=sys.stderr)
     budget = ledger.grant(
         options.dataset,
         epsilon=options.epsilon,

@@ -171,7 +171,8 @@ def public_projection(shape: tuple[int, int, int], components: int) -> Scatterin
     return projection.eval()
 
 
-_REMEMBERED: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
+# By the projection itself, which is kept alive by that: the number of one that is gone may be another's.
+_REMEMBERED: OrderedDict[tuple[str, ScatteringProjection], Tensor] = OrderedDict()
 
 
 def remembered_vectors(projection: ScatteringProjection, images: np.ndarray) -> Tensor:
@@ -179,7 +180,7 @@ def remembered_vectors(projection: ScatteringProjection, images: np.ndarray) -> 
 
     A comparison of many settings would otherwise transform the same images again and again.
     """
-    key = (hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(), id(projection))
+    key = (hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(), projection)
     if key not in _REMEMBERED:
         _REMEMBERED[key] = projection.project(images)
         if len(_REMEMBERED) > REMEMBERED_SETS:

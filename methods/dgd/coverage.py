@@ -20,7 +20,7 @@ they stand.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,9 +28,10 @@ from ...platform.errors import BadInput, BudgetExhausted
 from ...platform.privacy.accounting import plan_epsilon
 from ...platform.privacy.budget import BudgetKind, budget_cap, event_cost, near_optimal_orders
 from ...platform.privacy.calibration import smallest_scale
-from ...platform.privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
+from ...platform.privacy.events import Event, SubsampledGaussianEvent
 from ...platform.privacy.mechanisms import Mechanism
-from ...platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE, UNCOVERED, PrivacyStatement, Release
+from ...platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE, UNCOVERED, PrivacyStatement, Release, epsilon_up
+from ...platform.privacy.sums import sums_event
 from ...platform.training.fedavg import FedAvg
 from ..federated import PURPOSE as FEDERATED
 from ..federated import least_noise
@@ -93,7 +94,9 @@ def label_plan(mechanism: Mechanism, *, queries: int, answers: int, epsilon: flo
     """
     plan = Plan(tuple(label_events(mechanism, asked=queries, answered=answers)))
     if plan.epsilon(delta) > epsilon:
-        raise _too_many(mechanism, queries, answers, epsilon, delta)
+        raise _too_many(
+            mechanism, queries, answers, epsilon, delta, fits=lambda named: Plan(tuple(named)).epsilon(delta) <= epsilon
+        )
     return plan
 
 
@@ -108,7 +111,7 @@ def dpsgd_plan(
     """
     labels = label_events(mechanism, asked=queries, answered=answers) if queries else []
     moments: list[Named] = (
-        [("joint moments of labels and features", GaussianEvent(moments_sigma))] if moments_sigma else []
+        [("joint moments of labels and features", sums_event(moments_sigma))] if moments_sigma else []
     )
     orders = near_optimal_orders(epsilon, delta)
 
@@ -121,10 +124,25 @@ def dpsgd_plan(
 
     kind = BudgetKind.RDP
     cap = budget_cap(kind, epsilon=epsilon, delta=delta, orders=orders)
-    votes = [event_cost(kind, event, orders=orders) for _, event in [*moments, *labels]]
-    totals = [sum(column) for column in zip(*votes, strict=True)] or [0] * len(cap)
-    if any(total >= limit for total, limit in zip(totals, cap, strict=True)):
-        raise _too_many(mechanism, queries, answers, epsilon, delta, beside="DP-SGD, which needs a part of it")
+
+    def leaves_room(named: Sequence[Named]) -> bool:
+        """Whether DP-SGD would have a part of the budget, too."""
+        costs = [event_cost(kind, event, orders=orders) for _, event in named]
+        totals = [sum(column) for column in zip(*costs, strict=True)]
+        return all(total < limit for total, limit in zip(totals, cap, strict=True)) if costs else True
+
+    if not leaves_room(moments):
+        alone = epsilon_up(Plan(tuple(moments)).epsilon(delta))
+        raise BudgetExhausted(
+            f"the joint moments alone cost epsilon {alone} at delta {delta:g} ({ADD_OR_REMOVE}), the target is {epsilon:g}",
+            why="nothing would be left for DP-SGD and queries; nothing was spent",
+            mend="raise method.moments_sigma, or set it to null",
+        )
+    if not leaves_room([*moments, *labels]):
+        raise _too_many(
+            mechanism, queries, answers, epsilon, delta, fits=lambda named: leaves_room([*moments, *named]),
+            beside="DP-SGD, which needs a part of it" + (", and the joint moments" if moments else ""),
+        )  # fmt: skip
     if noise_multiplier is None:
         noise_multiplier = smallest_scale(
             lambda scale: [event for _, event in events(scale)], epsilon=epsilon, delta=delta, kind=kind, orders=orders
@@ -154,31 +172,35 @@ def federated_plan(
 def _refuse_above(plan: Plan, epsilon: float, delta: float, neighbouring: str) -> None:
     if plan.epsilon(delta) > epsilon * (1 + 1e-9):
         raise BudgetExhausted(
-            f"the plan costs epsilon {plan.epsilon(delta):.4g} at delta {delta:g} ({neighbouring}), the target is {epsilon:g}",
-            why="; ".join(f"{name}: {plan_epsilon([event], delta):.3g} alone" for name, event in plan.events),
+            f"the plan costs epsilon {epsilon_up(plan.epsilon(delta))} at delta {delta:g} ({neighbouring}), the target is {epsilon:g}",
+            why="; ".join(
+                f"{name}: {epsilon_up(plan_epsilon([event], delta), digits=3)} alone" for name, event in plan.events
+            ),
             mend="leave method.noise_multiplier empty: the baseline classifier then gets what the queries leave",
         )
 
 
 def _too_many(
-    mechanism: Mechanism, queries: int, answers: int, epsilon: float, delta: float, *, beside: str = ""
-) -> BudgetExhausted:
-    """The refusal, with the largest number of queries that would fit by themselves."""
-    share = answers / queries
+    mechanism: Mechanism, queries: int, answers: int, epsilon: float, delta: float, *,
+    fits: Callable[[Sequence[Named]], bool], beside: str = "",
+) -> BudgetExhausted:  # fmt: skip
+    """The refusal of queries that do not fit, with the largest number of them that would, by the test that refused them."""
 
-    def cost(asked: int) -> float:
-        events = label_events(mechanism, asked=asked, answered=max(1, math.ceil(share * asked)))
-        return plan_epsilon([event for _, event in events], delta)
+    def labels(asked: int) -> list[Named]:
+        # As many answers a query as were asked for, rounded up.
+        return label_events(mechanism, asked=asked, answered=-(-answers * asked // queries))
 
     low, high = 0, queries
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) <= epsilon else (low, middle)
-    fits = f"at most {low} queries fit" if low else "not even one query fits"
+        low, high = (middle, high) if fits(labels(middle)) else (low, middle)
+    cost = epsilon_up(Plan(tuple(labels(queries))).epsilon(delta))
+    most = f"at most {low} queries fit" if low else "not even one query fits"
     return BudgetExhausted(
-        f"{queries} queries with up to {answers} answers cost epsilon {cost(queries):.4g}, the target is {epsilon:g} (delta {delta:g})",
-        why=f"{fits} into it with this noise" + (f", beside {beside}" if beside else "") + "; nothing was spent",
-        mend=f"lower method.queries below {max(1, low)}, or raise the mechanism's sigma or privacy.target_epsilon",
+        f"{queries} queries with up to {answers} answers cost epsilon {cost}, the target is {epsilon:g} (delta {delta:g})",
+        why=f"{most} into it with this noise" + (f", beside {beside}" if beside else "") + "; nothing was spent",
+        mend=(f"lower method.queries to {low}, or " if low else "")
+        + "raise the mechanism's sigma or privacy.target_epsilon",
     )
 
 
@@ -194,7 +216,7 @@ def statement(
     releases = tuple(Release(name, event.to_json(), plan_epsilon([event], delta)) for name, event in plan.events)
     if not releases:
         raise BadInput("a student that nothing was bought for", why="there are no labels and no baseline classifier")
-    labels = f"epsilon = {plan.epsilon(delta):.4g} at delta = {delta:g} ({REPLACE_ONE})"
+    labels = f"epsilon = {epsilon_up(plan.epsilon(delta))} at delta = {delta:g} ({REPLACE_ONE})"
     if coverage is Coverage.LABELS_ONLY:
         return PrivacyStatement(
             math.inf, delta, coverage=UNCOVERED, releases=releases, accounting="none: the path is not covered",

@@ -11,6 +11,7 @@ The first three are DAFL's. The others are ours: an image prior, and what a *pri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -54,8 +55,9 @@ def activation(features: Tensor) -> Tensor:
 
 def information_entropy(logits: Tensor) -> Tensor:
     """L_ie: sum_k p_k log10 p_k of the batch's mean answer, in [-log10 K, 0]; lowest when classes are balanced."""
-    mean = logits.softmax(1).mean(0)
-    return torch.special.xlogy(mean, mean).sum() / torch.log(mean.new_tensor(10.0))
+    # By logarithms throughout: a class whose mean share underflows to 0 counts nothing, where p log p has an infinite gradient.
+    log_mean = torch.logsumexp(logits.log_softmax(1), 0) - math.log(len(logits))
+    return (log_mean.exp() * log_mean).sum() / math.log(10)
 
 
 def total_variation(images: Tensor) -> Tensor:

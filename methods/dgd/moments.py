@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ...platform.data.images import ImageData
-from ...platform.privacy.events import Event, GaussianEvent
+from ...platform.privacy.events import Event
 from ...platform.privacy.noise import Noise, SystemNoise
-from ...platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums
+from ...platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums, sums_event
 from ...platform.training.run import Run
 from .baseline import Baseline
 from .classifiers import public_projection, remembered_vectors
@@ -37,7 +37,7 @@ class PrivateMoments:
 
     def events(self, records: int) -> list[tuple[str, Event]]:
         """One Gaussian release. Its sensitivity is that of adding or removing one record."""
-        return [(self.purpose, GaussianEvent(self.sigma, squared_sensitivity=1))]
+        return [(self.purpose, sums_event(self.sigma))]
 
     def compute(self, private: ImageData, run: Run) -> Tensor:
         """Return the moments, (K, F)."""

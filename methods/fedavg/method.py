@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from ...platform.errors import BadInput, BudgetExhausted
 from ...platform.privacy.accounting import plan_epsilon
-from ...platform.privacy.statement import REPLACE_ONE, PrivacyStatement, Release, uncovered
+from ...platform.privacy.statement import REPLACE_ONE, PrivacyStatement, Release, epsilon_up, uncovered
 from ...platform.privacy.validate import positive
 from ...platform.training.outcome import Metric, Outcome
 from ...platform.training.run import Run
@@ -111,8 +111,8 @@ class DpFedAvg:
             )  # fmt: skip
             without = plan_epsilon([server.without_a_client(noise)], data.delta)
             notes.append(
-                f"for other neighbours ({CLIENT_RELATION}) the same training has epsilon {without:.4g} at delta {data.delta:g}; "
-                "that figure says nothing of a record in a silo that stays"
+                f"for other neighbours ({CLIENT_RELATION}) the same training has epsilon {epsilon_up(without)} at "
+                f"delta {data.delta:g}; that figure says nothing of a record in a silo that stays"
             )
             metrics["noise_multiplier"] = Metric(noise, "clipping norms")
         metrics["epsilon"] = Metric(told.epsilon, "epsilon", "lower")
@@ -145,7 +145,7 @@ class DpFedAvg:
         costs = plan_epsilon([server.event(self.noise_multiplier)], data.delta)
         if not math.isinf(data.epsilon) and costs > data.epsilon * (1 + 1e-9):
             raise BudgetExhausted(
-                f"{server.rounds} rounds cost epsilon {costs:.4g} of {data.epsilon:g} at delta {data.delta:g} ({REPLACE_ONE})",
+                f"{server.rounds} rounds cost epsilon {epsilon_up(costs)} of {data.epsilon:g} at delta {data.delta:g} ({REPLACE_ONE})",
                 why=f"the noise multiplier is {self.noise_multiplier:g}; nothing was spent",
                 mend="leave method.noise_multiplier empty, or raise privacy.target_epsilon",
             )

@@ -144,10 +144,7 @@ def ask_part(
                 raise
             time.sleep(RECONNECT_PAUSE)
     if status.state == BatchState.FAILED:
-        raise TimedOut(
-            "too few silos voted in time", why=status.reason,
-            mend="ask again when more silos have joined; the failed attempt cost nothing",
-        )  # fmt: skip
+        raise TimedOut("too few silos voted in time", why=status.reason, mend="ask again when more silos have joined")
     return status
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -19,6 +20,7 @@ import numpy as np
 from ..data.images import check_images
 from ..errors import BadInput
 from ..ledger.answers import answer_key
+from ..privacy.events import Event
 from ..privacy.mechanisms import Mechanism
 
 STATUSES = ANSWERED, ABSTAINED, REINFORCED, BUDGET = "answered", "abstained", "reinforced", "budget"
@@ -94,6 +96,17 @@ class Batch:
         return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
+def why_failed(reason: str, charged: Collection[Event]) -> tuple[str, int]:
+    """Why a batch has failed, with whether anything was charged for it, and how much in billionths of rho.
+
+    A charge may have no rho (a Renyi curve), so its words count, not a cost of 0.
+    """
+    if not charged:
+        return f"{reason}; nothing was charged for it", 0
+    cost = sum(event.nano_rho() or 0 for event in charged)
+    return f"{reason}; it was charged before and stays charged: asking again uses that charge", cost
+
+
 def contents_of(images: np.ndarray, student: np.ndarray | None = None) -> tuple[str, ...]:
     """The hash of each query: an image (c, h, w) uint8, and the student's prediction where the mechanism looks at it."""
     head = json.dumps(["stillhouse query 1", list(images.shape[1:]), "uint8"]).encode()
@@ -162,7 +175,7 @@ class Result:
         labels: (Q,) int64, -1 where there is no label.
         statuses: one of answered, abstained, reinforced, budget for each query; empty unless DONE.
         from_store: (Q,) true where the answer had been paid for before this batch, or earlier in it.
-        cost_nano_rho: what was charged for this batch, in billionths of rho.
+        cost_nano_rho: what was charged for this batch, in billionths of rho, also where it FAILED after a charge.
         reason: why it was refused or failed.
         histograms: noisy counts (Q, K) int64 where the mechanism releases them, rows of zeros where `labels` is -1; None for
             mechanisms that release labels, and unless DONE.

@@ -32,6 +32,7 @@ from ..privacy.budget import BudgetKind, event_cost
 from ..privacy.events import Event
 from ..privacy.mechanisms import ABSTAINED, Decision, plurality
 from ..privacy.noise import Noise
+from ..privacy.statement import epsilon_up
 from . import batches
 from .batches import Batch, BatchState, Progress, Result
 from .counting import count
@@ -103,12 +104,18 @@ class Engine:
         return self._store.result(batch_id)
 
     def fail(self, batch_id: str, reason: str) -> Result:
-        """End an open batch without answers; nothing is charged for it from here on."""
+        """End an open batch without answers; nothing is charged for it from here on. What was charged before, it tells."""
         result = self._store.result(batch_id)
         if result.state is not BatchState.OPEN:
             return result
+        progress = self._store.progress(batch_id)
+        # The check is charged in the first attempt, and told with its answers where there is a second.
+        steps = ("check", _answers_of(progress)) if progress.attempt == 1 else (_answers_of(progress),)
+        name = self._store.known_hash(batch_id) or ""
+        charged = self._ledger.charged([_charge_key(name, step) for step in steps])
+        reason, cost = batches.why_failed(reason, charged.values())
         ended = Result.without_answers(BatchState.FAILED, len(result.labels), reason)
-        return self._store.finish(batch_id, ended, self._store.progress(batch_id))
+        return self._store.finish(batch_id, replace(ended, cost_nano_rho=cost), progress)
 
     def evaluate(self, batch_id: str, votes: np.ndarray) -> Result:
         """Answer a batch from the votes of V silos, (V, Q) int64; -1 is a silo that abstains on a query.
@@ -188,6 +195,9 @@ class Engine:
         if result.state is BatchState.DONE and progress.plan is not None:
             stored = self._stored(batch)
             progress = progress.again(tuple(content for content in progress.plan if content not in stored))
+        elif not progress.chosen:
+            # Nothing did fit when it was looked, so nothing was charged: look again. Plan and decisions stay, they may be paid.
+            progress = replace(progress, chosen=None)
         self._store.reopen(batch, progress)
 
     def _plan(self, batch: Batch) -> Progress:
@@ -214,8 +224,8 @@ class Engine:
         budget = self._ledger.budget(self.dataset)
         return BudgetExhausted(
             f"the budget of data set '{self.dataset}' does not hold these queries",
-            why=f"{what_does} not fit; spent epsilon {budget.spent_epsilon:.6g} of {budget.epsilon:g} at delta "
-            f"{budget.delta:g} ({budget.neighbouring}). Nothing was drawn and nothing was spent",
+            why=f"{what_does} not fit; spent epsilon {epsilon_up(budget.spent_epsilon, digits=6, cap=budget.epsilon)} of "
+            f"{budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring}). Nothing was drawn and nothing was spent",
             mend="ask less, or ask an officer to grant more (`stillhouse ledger grant`)",
         )
 
@@ -253,7 +263,7 @@ class Engine:
                 break
             try:
                 purpose = f"{batch.mechanism.name}: answer queries"
-                cost = self._charge(batch, f"answer:{progress.attempt}", answer.times(len(progress.chosen)), purpose)
+                cost = self._charge(batch, _answers_of(progress), answer.times(len(progress.chosen)), purpose)
             except BudgetExhausted:
                 # Another process spent what was left since we looked. Nothing was charged: choose again.
                 progress = replace(progress, chosen=None)
@@ -264,7 +274,11 @@ class Engine:
 
     def _charge(self, batch: Batch, what: str, event: Event, purpose: str) -> int:
         self._ledger.charge(
-            self.dataset, key=f"{batch.hash}:{what}", event=event, purpose=purpose, run=f"ensemble {self.ensemble}"
+            self.dataset,
+            key=_charge_key(batch.hash, what),
+            event=event,
+            purpose=purpose,
+            run=f"ensemble {self.ensemble}",
         )
         return event.nano_rho() or 0
 
@@ -353,3 +367,12 @@ class Engine:
             )
         nothing = np.zeros(self.classes, np.int64)
         return np.stack([found.get(batch.keys[content], nothing) for content in batch.contents])
+
+
+def _answers_of(progress: Progress) -> str:
+    """The step that pays for an attempt's answers."""
+    return f"answer:{progress.attempt}"
+
+
+def _charge_key(batch_hash: str, step: str) -> str:
+    return f"{batch_hash}:{step}"

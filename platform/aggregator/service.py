@@ -36,6 +36,7 @@ from .wire import (
     code_of,
     read_images,
     read_integers,
+    read_json,
     read_student,
     sanitised,
     write_counts,
@@ -234,10 +235,7 @@ class AnalystService(pb_grpc.AnalystServicer):
 
     def _batch(self, request: pb.SubmitRequest, caller: Caller) -> Batch:
         images = read_images(request.images)
-        try:
-            mechanism = mechanism_from_json(json.loads(request.mechanism_json))
-        except (json.JSONDecodeError, RecursionError):
-            raise BadInput("the mechanism is not JSON") from None
+        mechanism = mechanism_from_json(read_json(request.mechanism_json, "the mechanism"))
         if mechanism.releases_histograms:
             check_counts_fit(len(images), self._config.classes)
         return Batch(
@@ -312,10 +310,7 @@ def _id(caller: Caller, key: str, *kind: str) -> str:
 
 
 def _description(text: str) -> dict[str, Any]:
-    try:
-        described = json.loads(text) if text and len(text) <= LONGEST_DESCRIPTION else {}
-    except (json.JSONDecodeError, RecursionError):
-        described = None
+    described = read_json(text, "a silo's description") if text and len(text) <= LONGEST_DESCRIPTION else {}
     if not isinstance(described, dict) or not isinstance(described.get("silos") or [], list):
         raise BadInput("a silo's description must be a JSON object with a list of silos")
     return described

@@ -11,7 +11,7 @@ from ..errors import BadInput
 from ..privacy.vector_mean import VectorMean, vector_mean_from_json
 from . import aggregator_pb2 as pb
 from .vector_batches import DTYPES, MOST_DIMENSIONS, MOST_INPUTS, VectorQuestion
-from .wire import MOST_BYTES
+from .wire import MOST_BYTES, read_json
 
 
 def write_tensor(values: np.ndarray, name: str = "") -> pb.Tensor:
@@ -63,10 +63,7 @@ def read_question(message: pb.VectorQuestion) -> tuple[VectorQuestion, VectorMea
     Raises:
         BadInput: it is none.
     """
-    try:
-        mechanism = vector_mean_from_json(json.loads(message.mechanism_json))
-    except (json.JSONDecodeError, RecursionError):
-        raise BadInput("the mechanism is not JSON") from None
+    mechanism = vector_mean_from_json(read_json(message.mechanism_json, "the mechanism"))
     if len(message.inputs) > MOST_INPUTS:
         raise BadInput(f"a question has 1 to {MOST_INPUTS} inputs, not {len(message.inputs)}")
     inputs = {tensor.name: read_tensor(tensor, "an input") for tensor in message.inputs}

@@ -24,10 +24,11 @@ from ..ledger.answers import AnswerStore
 from ..ledger.ledger import Ledger
 from ..privacy.budget import BudgetKind
 from ..privacy.noise import Noise
+from ..privacy.statement import epsilon_up
 from ..privacy.trials import draw_candidate
 from ..privacy.vector_mean import ONE
 from ..privacy.wide_noise import wide_gaussian
-from .batches import BatchState
+from .batches import BatchState, why_failed
 from .vector_batches import VectorBatch, VectorResult
 from .vector_rounds import Vectors
 from .vector_store import VectorStore
@@ -97,11 +98,14 @@ class VectorEngine:
         return VectorResult.from_json(told, self._stored(key, shape) if done else None)
 
     def fail(self, batch_id: str, reason: str) -> VectorResult:
-        """End an open batch without an answer; nothing is charged for it from here on."""
+        """End an open batch without an answer; nothing is charged for it from here on. What was charged before, it tells."""
         result = self.result(batch_id)
         if result.state is not BatchState.OPEN:
             return result
-        return self._end(batch_id, replace(result, state=BatchState.FAILED, reason=reason))
+        _, question, _ = self._store.ended(batch_id)
+        charged = self._ledger.charged([_charge_key(question)] if self._store.charging(batch_id) else [])
+        reason, cost = why_failed(reason, charged.values())
+        return self._end(batch_id, replace(result, state=BatchState.FAILED, reason=reason, cost_nano_rho=cost))
 
     def evaluate(self, batch_id: str, vectors: Vectors) -> VectorResult:
         """Answer a batch by what the silos sent; a silo that is missing counts as the centre."""
@@ -118,7 +122,7 @@ class VectorEngine:
         self._on_step("begin_charge")
         try:
             self._ledger.charge(
-                self.dataset, key=f"{batch.hash}:vectors", event=event, run=f"ensemble {self.ensemble}",
+                self.dataset, key=_charge_key(batch.hash), event=event, run=f"ensemble {self.ensemble}",
                 purpose=f"{batch.mechanism.name}: {batch.question.task}",
             )  # fmt: skip
         except BudgetExhausted as error:
@@ -181,8 +185,8 @@ class VectorEngine:
         budget = self._ledger.budget(self.dataset)
         error = BudgetExhausted(
             f"the budget of data set '{self.dataset}' does not hold these {batch.queries} vectors",
-            why=f"they do not fit together; spent epsilon {budget.spent_epsilon:.6g} of {budget.epsilon:g} at delta "
-            f"{budget.delta:g} ({budget.neighbouring}). Nothing was drawn and nothing was spent",
+            why=f"they do not fit together; spent epsilon {epsilon_up(budget.spent_epsilon, digits=6, cap=budget.epsilon)} of "
+            f"{budget.epsilon:g} at delta {budget.delta:g} ({budget.neighbouring}). Nothing was drawn and nothing was spent",
             mend="ask less, or ask an officer to grant more (`stillhouse ledger grant`)",
         )
         return self._end(batch.id, VectorResult(BatchState.REFUSED, batch.queries, reason=str(error)))
@@ -205,3 +209,7 @@ class VectorEngine:
 
     def _stored(self, key: str, shape: tuple[int, int]) -> np.ndarray:
         return self._answers.histograms([key])[key].reshape(shape)
+
+
+def _charge_key(question: str) -> str:
+    return f"{question}:vectors"

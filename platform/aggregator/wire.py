@@ -113,6 +113,18 @@ def meaning(error: grpc.RpcError, address: str) -> StillhouseError:
     return kind(f"the aggregator at {address} refused the call", why=error.details() or code.name)
 
 
+def read_json(text: str, what: str) -> Any:
+    """What a caller's JSON text says.
+
+    Raises:
+        BadInput: it is none, or nests or counts further than Python reads (`what` names it).
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadInput(f"{what} is not JSON") from None
+
+
 def _kind(error: StillhouseError) -> type[StillhouseError]:
     return next((kind for kind in type(error).__mro__ if kind in _CODES), RunFailed)
 

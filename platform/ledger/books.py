@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..privacy.budget import BudgetKind
+from ..privacy.budget import LARGEST_AMOUNT, BudgetKind
 from ..privacy.neighbours import in_full
-from .chain import CHARGE, GRANT, LARGEST, Entry, decode_amounts, entry_hash, start_hash
+from .chain import CHARGE, GRANT, Entry, decode_amounts, entry_hash, start_hash
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _after_grant(before: Account | None, entry: Entry) -> Account:
         raise ValueError("a grant must leave the total as it is")
     if before and terms.fixed() != before.terms.fixed():
         raise ValueError("it changes terms that are fixed")
-    if len(terms.cap) != len(spent) or not all(s <= c <= LARGEST for s, c in zip(spent, terms.cap, strict=True)):
+    if len(terms.cap) != len(spent) or not all(s <= c <= LARGEST_AMOUNT for s, c in zip(spent, terms.cap, strict=True)):
         raise ValueError("its cap is below what was spent")
     return Account(entry.seq, terms, spent, (before.entries if before else 0) + 1)
 

@@ -25,9 +25,6 @@ from typing import Any, NamedTuple
 GRANT = "grant"
 CHARGE = "charge"
 
-# Larger amounts than a signed 64-bit integer holds are refused: no sound budget comes near 9e9 rho.
-LARGEST = 2**63 - 1
-
 _AMOUNTS = re.compile(r"(0|[1-9][0-9]{0,18})(,(0|[1-9][0-9]{0,18}))*")
 
 

@@ -35,7 +35,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from ..errors import LedgerDoubt, TimedOut
 from ..privacy.budget import BudgetKind
-from ..privacy.events import Event
+from ..privacy.events import Event, event_from_json
 from ..privacy.neighbours import REPLACE_ONE
 from ..privacy.validate import positive
 from . import schema
@@ -45,7 +45,7 @@ from .chain import Entry
 from .database import open_engine, parse_url, reading, writing
 from .highwater import HighWater, Mark
 from .opening import STREAM, against_mark, database_file, doubt, ensure, mark_path, read_all, stored_answers
-from .records import Budget, Charge, Prepared, Receipt, Verification, name, prepare, price, terms_of_grant
+from .records import Budget, Charge, Receipt, Verification, name, prepare, price, terms_of_grant
 
 T = TypeVar("T")
 
@@ -134,7 +134,9 @@ class Ledger:
         if not prepared:
             return []
         return self._write(
-            lambda connection, books: admit_charges(books, prepared, _paid(connection, prepared), self._time())
+            lambda connection, books: admit_charges(
+                books, prepared, _paid(connection, [one.charge.key for one in prepared]), self._time()
+            )
         )
 
     def budget(self, dataset: str) -> Budget:
@@ -171,6 +173,13 @@ class Ledger:
         """
         account = account_of(self._read(), dataset)
         return fits(account, [_dry_price(account, dataset, event) for event in events])
+
+    def charged(self, keys: Sequence[str]) -> dict[str, Event]:
+        """What was paid for under those of these keys that were charged."""
+        books = self._read()
+        with reading(self.engine) as connection:
+            found = _paid(connection, keys)
+        return {key: event_from_json(e.content["event"]) for key, e in found.items() if e.seq <= books.seq}
 
     def entries(self, dataset: str | None = None) -> list[Entry]:
         """All entries, or those of one data set, oldest first."""
@@ -279,9 +288,8 @@ def _dry_price(account: Account, dataset: str, event: Event) -> tuple[int, ...]:
     return price(account.terms, prepare(Charge(dataset, "dry run", event, "dry run")).event)
 
 
-def _paid(connection: Connection, charges: Sequence[Prepared]) -> dict[str, Entry]:
+def _paid(connection: Connection, keys: Sequence[str]) -> dict[str, Entry]:
     """The entries of those keys that were paid for already."""
-    keys = [prepared.charge.key for prepared in charges]
     found = {}
     for start in range(0, len(keys), 500):
         rows = connection.execute(_WITH_KEYS, {"keys": keys[start : start + 500]})

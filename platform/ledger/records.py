@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadInput, BudgetExhausted, LedgerDoubt
-from ..privacy.budget import BudgetKind, budget_cap, event_cost, spent_epsilon
+from ..privacy.budget import LARGEST_AMOUNT, BudgetKind, budget_cap, event_cost, spent_epsilon
 from ..privacy.events import Event, event_from_json
 from ..privacy.neighbours import EVERY_RELATION, in_full, relation_of
 from .books import Account, Terms
-from .chain import LARGEST, canonical_json
+from .chain import canonical_json
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,9 @@ def price(terms: Terms, event: Event) -> tuple[int, ...]:
     """The cost under these terms.
 
     Raises:
-        BadInput: the budget's filter or its neighbouring relation is not one that the event's cost is proven for.
-        LedgerDoubt: the cost is anything but positive whole numbers of sane size.
+        BadInput: the budget's filter or its neighbouring relation is not one that the event's cost is proven for, or the
+            cost is larger than any budget.
+        LedgerDoubt: the cost is anything but positive whole numbers.
     """
     cost = event_cost(terms.kind, event, orders=terms.orders)
     relation = relation_of(terms.neighbouring)
@@ -133,11 +134,17 @@ def price(terms: Terms, event: Event) -> tuple[int, ...]:
             why=f"its cost is proven for {holds} only, and an epsilon for one relation says nothing for another",
             mend=f"grant the data set a budget with --neighbouring {holds} (its first grant fixes the relation)",
         )
-    if len(cost) != len(terms.cap) or any(type(c) is not int or not 1 <= c <= LARGEST for c in cost):
+    if len(cost) != len(terms.cap) or any(type(c) is not int or c < 1 for c in cost):
         raise LedgerDoubt(
             "the event has no sound cost",
-            why="a cost is a whole number from 1 to 2^63 - 1 at every order of the budget",
+            why="a cost is a whole number of at least 1 at every order of the budget",
             mend="check the size of the noise",
+        )
+    if max(cost) > LARGEST_AMOUNT:
+        raise BadInput(
+            f"a {type(event).__name__} with so little noise costs more than any budget holds",
+            why="an amount is at most 2^63 - 1 billionths",
+            mend="raise the noise, or ask for less",
         )
     return cost
 
@@ -151,10 +158,14 @@ def terms_of_grant(
     neighbouring: str,
     by: str,
 ) -> Terms:
-    """The terms of a new grant, with its cap in whole numbers and its neighbouring relation in full."""
+    """The terms of a new grant, with its cap in whole numbers and its neighbouring relation in full.
+
+    Raises:
+        BadInput: a setting is wrong, or no ledger can hold the cap of this epsilon.
+    """
     name(neighbouring=neighbouring, by=by)
     cap = budget_cap(kind, epsilon=epsilon, delta=delta, orders=orders)
-    if any(type(c) is not int or c < 0 for c in cap) or max(cap) > LARGEST:
+    if any(type(c) is not int or not 0 <= c <= LARGEST_AMOUNT for c in cap):
         raise LedgerDoubt("the budget has no sound cap", why="a cap is a whole number of at most 2^63 - 1")
     grid = tuple(float(order) for order in orders)
     return Terms(float(epsilon), float(delta), BudgetKind(kind), grid, cap, in_full(neighbouring), by)

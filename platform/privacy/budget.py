@@ -31,10 +31,21 @@ from .accounting import epsilon_at_orders, gdp_epsilon, rdp_epsilon, zcdp_epsilo
 from .events import NANO, Event, GaussianEvent
 from .validate import positive, probability, renyi_orders
 
-__all__ = ["BudgetKind", "GaussianEvent", "budget_cap", "event_cost", "near_optimal_orders", "spent_epsilon"]
+__all__ = [
+    "LARGEST_AMOUNT",
+    "BudgetKind",
+    "GaussianEvent",
+    "budget_cap",
+    "event_cost",
+    "near_optimal_orders",
+    "spent_epsilon",
+]
 
 # A Renyi curve is computed in floating point; this much more than its value is charged so that rounding is always up.
 _CURVE_SLACK = 1 + Fraction(1, 2**40)
+
+# Larger amounts than a signed 64-bit integer holds are refused: no sound budget comes near 9e9 rho.
+LARGEST_AMOUNT = 2**63 - 1
 
 _CANDIDATES: np.ndarray = 1 + np.logspace(-2, 5, 14_001)
 
@@ -52,6 +63,9 @@ def budget_cap(kind: BudgetKind, *, epsilon: float, delta: float, orders: Sequen
 
     For `RDP` the best order for a straight (Gaussian-like) curve is picked in advance; its cap alone proves epsilon.
     The other orders get the higher of that straight line and what they could prove themselves.
+
+    Raises:
+        BadInput: epsilon is so small that nothing fits, or so large that no ledger can hold the cap.
     """
     kind = _kind(kind)
     positive(epsilon=epsilon)
@@ -73,7 +87,10 @@ def budget_cap(kind: BudgetKind, *, epsilon: float, delta: float, orders: Sequen
             why=f"at delta {delta} the largest order given, {max(grid)}, needs more",
             mend="add larger orders or raise epsilon",
         )
-    return tuple(max(cap, math.floor(slope * Fraction(order))) for cap, order in zip(alone, grid, strict=True))
+    caps = tuple(max(cap, math.floor(slope * Fraction(order))) for cap, order in zip(alone, grid, strict=True))
+    if max(caps) > LARGEST_AMOUNT:
+        raise _too_large(epsilon)
+    return caps
 
 
 def near_optimal_orders(epsilon: float, delta: float) -> tuple[float, ...]:
@@ -158,6 +175,8 @@ def _orders(kind: BudgetKind, orders: Sequence[float]) -> tuple[float, ...]:
 
 def _largest(converted: Any, epsilon: float, *, may_be_zero: bool = False) -> int:
     """The largest whole total whose (monotone) conversion stays at or below epsilon."""
+    if converted(LARGEST_AMOUNT + 1) <= epsilon:
+        raise _too_large(epsilon)
     low, high = 0, 1
     while converted(high) <= epsilon:
         low, high = high, 2 * high
@@ -170,3 +189,11 @@ def _largest(converted: Any, epsilon: float, *, may_be_zero: bool = False) -> in
     if low == 0 and not may_be_zero:
         raise BadInput(f"epsilon {epsilon} is too small to hold any cost", mend="raise epsilon or delta")
     return low
+
+
+def _too_large(epsilon: float) -> BadInput:
+    return BadInput(
+        f"epsilon {epsilon:g} is too large for a budget",
+        why="its cap in billionths would pass 2^63 - 1, and it would protect nobody",
+        mend="grant a smaller epsilon",
+    )

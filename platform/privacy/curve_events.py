@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..errors import BadInput
-from .neighbours import Relation, relation_of
+from .neighbours import Relation, relations_of
 from .validate import non_negative, positive, positive_int, renyi_orders
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class CurveEvent:
             raise BadInput("a curve of zeros is no access to private data", mend="leave it out")
         object.__setattr__(self, "orders", grid)
         object.__setattr__(self, "values", tuple(map(float, values)))
-        object.__setattr__(self, "holds_for", _relations(self.holds_for))
+        object.__setattr__(self, "holds_for", relations_of(self.holds_for))
 
     @property
     def relations(self) -> frozenset[Relation]:
@@ -108,7 +108,7 @@ class ZcdpEvent:
     def __post_init__(self) -> None:
         positive_int(nano=self.nano, count=self.count)
         object.__setattr__(self, "nano", int(self.nano))
-        object.__setattr__(self, "holds_for", _relations(self.holds_for))
+        object.__setattr__(self, "holds_for", relations_of(self.holds_for))
 
     @property
     def relations(self) -> frozenset[Relation]:
@@ -149,13 +149,3 @@ def fixed_orders(orders: Sequence[float]) -> tuple[float, ...]:
     for order in orders:
         positive(orders=order)
     return tuple(renyi_orders(orders).tolist())
-
-
-def _relations(told: Sequence[str]) -> tuple[Relation, ...]:
-    """Known relations in their fixed order, each once."""
-    found = {relation_of(word) for word in told} if not isinstance(told, str) else {None}
-    if not found or None in found:
-        raise BadInput(
-            "holds_for must name the neighbouring relations of the curve", why=f"known ones are {', '.join(Relation)}"
-        )
-    return tuple(relation for relation in Relation if relation in found)

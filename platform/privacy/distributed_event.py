@@ -38,7 +38,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .neighbours import EVERY_RELATION, Relation
-from .validate import positive, positive_int, renyi_orders
+from .validate import moderate, positive_int, renyi_orders
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -76,7 +76,7 @@ class DistributedGaussianEvent:
     relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
-        positive(local_sigma=self.local_sigma)
+        moderate(local_sigma=self.local_sigma)
         _sensitivities(self)
         positive_int(shares=self.shares)
         if self.local_sigma < LEAST_LOCAL_SIGMA:
@@ -146,7 +146,7 @@ class SkellamEvent:
     relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
-        positive(variance=self.variance)
+        moderate(variance=self.variance)
         _sensitivities(self)
 
     def nano_rho(self) -> None:

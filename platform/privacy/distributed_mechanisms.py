@@ -134,6 +134,8 @@ Shared = SharedGNMax | SharedConfidentGNMax
 
 def shared_from_json(data: Mapping[str, Any]) -> Shared:
     """The mechanism that `to_json` described; anything unknown is refused."""
+    if not isinstance(data, Mapping):
+        raise BadInput(f"a mechanism must be a JSON object, not {type(data).__name__}")
     settings = dict(data)
     name = settings.pop("name", None)
     kinds: dict[str, type[Any]] = {kind.name: kind for kind in (SharedGNMax, SharedConfidentGNMax)}

@@ -28,7 +28,7 @@ from .distributed_event import LEAST_LOCAL_SIGMA, DistributedGaussianEvent, Skel
 from .events import Event
 from .mechanisms import HISTOGRAM_L1_SENSITIVITY, HISTOGRAM_SQUARED_L2_SENSITIVITY
 from .noise import Shape
-from .validate import positive, positive_int
+from .validate import moderate, positive_int
 
 # One changed vote: one count falls, another rises.
 CHANGED_COUNTS = 2
@@ -53,7 +53,7 @@ class NoiseShare:
     law: Law = DISCRETE_GAUSSIAN
 
     def __post_init__(self) -> None:
-        positive(sigma=self.sigma)
+        moderate(sigma=self.sigma)
         positive_int(silos=self.silos, dropped=self.dropped + 1, colluding=self.colluding + 1)
         object.__setattr__(self, "sigma", float(self.sigma))
         if self.law not in LAWS:

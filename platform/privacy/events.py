@@ -26,11 +26,11 @@ import numpy as np
 from ..errors import BadInput
 from .curve_events import CurveEvent, ZcdpEvent
 from .distributed_event import DistributedGaussianEvent, SkellamEvent
-from .neighbours import EVERY_RELATION, Relation
+from .neighbours import EVERY_RELATION, Relation, relations_of
 from .one_teacher_event import OneTeacherEvent
 from .sampled_silos_event import SampledSilosEvent
 from .selection_event import SelectionEvent
-from .validate import non_negative, positive, positive_int, probability, renyi_orders
+from .validate import finite, moderate, non_negative, positive, positive_int, probability, renyi_orders
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -52,7 +52,7 @@ class Event(Protocol):
 
     @property
     def relations(self) -> frozenset[Relation]:
-        """The neighbouring relations for which its cost is proven. It follows from the kind, so the JSON leaves it out."""
+        """The neighbouring relations for which its cost is proven. The JSON names them where they do not follow from the kind."""
 
     def nano_rho(self) -> int | None:
         """Cost in billionths of rho (zCDP), rounded up; None where the event has no useful zCDP bound."""
@@ -72,19 +72,30 @@ class Event(Protocol):
 
 @dataclass(frozen=True)
 class GaussianEvent:
-    """Gaussian noise of standard deviation `sigma` on a value whose squared L2 sensitivity is a whole number."""
+    """Gaussian noise of standard deviation `sigma` on a value whose squared L2 sensitivity is a whole number.
+
+    `holds_for` names the neighbouring relations under which the sensitivity is that. A vote moves alike under all; a sum over
+    records moves further where one is replaced than where one comes or goes.
+    """
 
     sigma: float
     squared_sensitivity: int = 1
     count: int = 1
+    holds_for: tuple[Relation, ...] = tuple(Relation)
 
     kind: ClassVar[str] = "gaussian"
     gaussian: ClassVar[bool] = True
-    relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
-        positive(sigma=self.sigma)
+        moderate(sigma=self.sigma)
         positive_int(squared_sensitivity=self.squared_sensitivity, count=self.count)
+        finite(rho=self.rho())
+        object.__setattr__(self, "holds_for", relations_of(self.holds_for))
+
+    @property
+    def relations(self) -> frozenset[Relation]:
+        """Those it was made for."""
+        return frozenset(self.holds_for)
 
     def rho(self) -> Fraction:
         """Exact cost of one unit: sensitivity^2 / (2 sigma^2)."""
@@ -110,6 +121,8 @@ class GaussianEvent:
             "sigma": float(self.sigma),
             "squared_sensitivity": int(self.squared_sensitivity),
             "count": int(self.count),
+            # Left out where it holds for all, so that what an older ledger holds is still what the same event says.
+            **({"holds_for": [r.value for r in self.holds_for]} if self.relations != EVERY_RELATION else {}),
         }
 
     def dp_event(self) -> DpEvent:
@@ -132,6 +145,7 @@ class PureDpEvent:
 
     def __post_init__(self) -> None:
         positive(epsilon=self.epsilon)
+        finite(epsilon_squared=Fraction(self.epsilon) ** 2)
         positive_int(count=self.count)
 
     def nano_rho(self) -> int:
@@ -179,7 +193,7 @@ class SubsampledGaussianEvent:
     relations: ClassVar[frozenset[Relation]] = frozenset({Relation.ADD_OR_REMOVE_ONE})
 
     def __post_init__(self) -> None:
-        positive(noise_multiplier=self.noise_multiplier)
+        moderate(noise_multiplier=self.noise_multiplier)
         probability(sample_rate=self.sample_rate)
         positive_int(steps=self.steps, count=self.count)
 
@@ -231,7 +245,7 @@ class SmoothSensitivityEvent:
 
     def __post_init__(self) -> None:
         non_negative(beta=self.beta)
-        positive(sigma=self.sigma)
+        moderate(sigma=self.sigma)
         positive_int(count=self.count)
 
     def nano_rho(self) -> None:
@@ -243,6 +257,8 @@ class SmoothSensitivityEvent:
         a = renyi_orders(orders)
         inside = 2 * a * self.beta < 1
         curve = np.full_like(a, np.inf)
+        if not inside.any():
+            return curve
         a = a[inside]
         shift = (self.beta * a - np.log1p(-2 * a * self.beta) / 2) / (a - 1)
         curve[inside] = self.count * (a * math.exp(2 * self.beta) / self.sigma**2 + shift)

@@ -37,7 +37,7 @@ import numpy as np
 from ..errors import BadInput
 from .events import Event, GaussianEvent, PureDpEvent
 from .noise import Noise
-from .validate import finite, integer_array, non_negative, positive, positive_int
+from .validate import finite, integer_array, moderate, non_negative, positive_int
 
 ABSTAINED = -1
 
@@ -158,7 +158,7 @@ class LNMax(_NoCheck):
     name: ClassVar[str] = "lnmax"
 
     def __post_init__(self) -> None:
-        positive(scale=self.scale)
+        moderate(scale=self.scale)
 
     def answer_event(self) -> Event:
         """Pure DP: L1 sensitivity 2 over the scale."""
@@ -194,7 +194,7 @@ class GNMax(_Gaussian):
     name: ClassVar[str] = "gnmax"
 
     def __post_init__(self) -> None:
-        positive(sigma=self.sigma)
+        moderate(sigma=self.sigma)
 
 
 # Not a GNMax, though it costs the same: the data-dependent bound of GNMax holds for a label and not for the counts.
@@ -208,7 +208,7 @@ class GaussianHistogram(_Gaussian):
     releases_histograms: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        positive(sigma=self.sigma)
+        moderate(sigma=self.sigma)
 
 
 class _Thresholded(_Mechanism):
@@ -240,7 +240,7 @@ class _Confident(_Thresholded):
 
     def __post_init__(self) -> None:
         non_negative(threshold=self.threshold)
-        positive(sigma1=self.sigma1, sigma2=self.sigma2)
+        moderate(sigma1=self.sigma1, sigma2=self.sigma2)
 
     def check(
         self, histograms: np.ndarray, noise: Noise, *, teachers: int, student: np.ndarray | None = None
@@ -292,7 +292,7 @@ class InteractiveGNMax(_Thresholded):
 
     def __post_init__(self) -> None:
         finite(threshold=self.threshold)
-        positive(sigma1=self.sigma1, sigma2=self.sigma2)
+        moderate(sigma1=self.sigma1, sigma2=self.sigma2)
         non_negative(confidence=self.confidence)
         if self.confidence > 1:
             raise BadInput(f"confidence must be at most 1, not {self.confidence!r}")

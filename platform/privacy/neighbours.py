@@ -12,7 +12,10 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+
+from ..errors import BadInput
 
 # The texts stand in ledgers and statements for good: a change of wording would look like another relation.
 REPLACE_ONE = "replace one record; a record is in one shard, so one teacher's vote changes"
@@ -42,6 +45,21 @@ _KNOWN = {told: relation for relation in Relation for told in (relation.value, r
 def relation_of(told: str) -> Relation | None:
     """The relation that a short word or a full text names; None for other words, which an old ledger may hold."""
     return _KNOWN.get(told)
+
+
+def relations_of(told: Iterable[str]) -> tuple[Relation, ...]:
+    """The known relations that these words name, in their fixed order, each once.
+
+    Raises:
+        BadInput: none, an unknown one, or a text where a list of them belongs.
+    """
+    found = {relation_of(word) for word in told} if not isinstance(told, str) else {None}
+    if not found or None in found:
+        raise BadInput(
+            "holds_for must name the neighbouring relations that a cost holds for",
+            why=f"known ones are {', '.join(Relation)}",
+        )
+    return tuple(relation for relation in Relation if relation in found)
 
 
 def in_full(told: str) -> str:

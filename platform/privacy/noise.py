@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import BadInput, InternalBug
 from .gaussian_tail import FROM_SIGMA, gaussian_tails
-from .validate import positive
+from .validate import moderate
 
 BITS = 192
 _SCALE = 1 << BITS
@@ -104,7 +104,7 @@ def _table(largest: int, tails: Callable[[], Sequence[int]]) -> Table:
 @lru_cache(maxsize=64)
 def gaussian_table(sigma: float) -> Table:
     """The table of round(N(0, sigma^2)): Pr[X > k] = erfc((k + 1/2) / (sigma sqrt 2)) / 2."""
-    positive(sigma=sigma)
+    moderate(sigma=sigma)
     largest = math.ceil(_GAUSSIAN_TAIL * sigma) + 1
 
     def one_by_one() -> list[int]:
@@ -119,7 +119,7 @@ def gaussian_table(sigma: float) -> Table:
 @lru_cache(maxsize=64)
 def laplace_table(scale: float) -> Table:
     """The table of round(Laplace(scale)): Pr[X > k] = exp(-(k + 1/2) / scale) / 2."""
-    positive(scale=scale)
+    moderate(scale=scale)
     largest = math.ceil(_LAPLACE_TAIL * scale) + 1
 
     def tails() -> list[int]:

@@ -30,7 +30,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from .neighbours import EVERY_RELATION, Relation
-from .validate import positive, positive_int, renyi_orders
+from .validate import moderate, positive_int, renyi_orders
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -52,7 +52,7 @@ class OneTeacherEvent:
     relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
-        positive(noise_multiplier=self.noise_multiplier)
+        moderate(noise_multiplier=self.noise_multiplier)
         positive_int(rows=self.rows, teachers=self.teachers, count=self.count)
 
     def nano_rho(self) -> None:

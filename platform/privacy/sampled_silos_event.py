@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .neighbours import EVERY_RELATION, Relation
-from .validate import positive, positive_int, probability, renyi_orders
+from .validate import moderate, positive_int, probability, renyi_orders
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -59,7 +59,7 @@ class SampledSilosEvent:
     relations: ClassVar[frozenset[Relation]] = EVERY_RELATION
 
     def __post_init__(self) -> None:
-        positive(noise_multiplier=self.noise_multiplier)
+        moderate(noise_multiplier=self.noise_multiplier)
         probability(sample_rate=self.sample_rate)
         positive_int(rounds=self.rounds, count=self.count)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from ..errors import BadInput
@@ -29,12 +30,19 @@ __all__ = [
     "PrivacyStatement",
     "Release",
     "combine",
+    "doubtful_delta",
+    "epsilon_up",
     "public",
     "uncovered",
 ]
 
 COVERED = "covered"
 UNCOVERED = "uncovered"
+
+# A little more than a plan may pass its target by, for rounding in conversions: such a hair is no step of the last digit.
+_HAIR = Decimal("2e-9")
+# Where nobody knows the number of records: few data sets that are worth a budget have less than a thousand.
+_LARGE_DELTA = 1e-3
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class PrivacyStatement:
 
     def line(self) -> str:
         """One line for people."""
-        total = "inf" if math.isinf(self.epsilon) else f"{self.epsilon:.4f}".rstrip("0").rstrip(".")
+        total = epsilon_up(self.epsilon, decimals=4)
         text = f"epsilon = {total} at delta = {self.delta:g} ({self.neighbouring}); {self.coverage}"
         return f"{text}: {'; '.join(self.reasons)}" if self.reasons else text
 
@@ -125,6 +133,45 @@ class PrivacyStatement:
             raise BadInput("not a privacy statement", why=f"{type(error).__name__}: {error}") from None
 
 
+def epsilon_up(epsilon: float, *, decimals: int | None = None, digits: int = 4, cap: float | None = None) -> str:
+    """`epsilon` as a text that says no less: rounded up to so many `decimals`, or else to so many `digits` in all.
+
+    A `cap` that it keeps is not passed by rounding: then it has as many digits as that takes.
+
+    >>> epsilon_up(2.52731, decimals=3), epsilon_up(0.00004, decimals=4), epsilon_up(2.0, decimals=4), epsilon_up(12.341)
+    ('2.528', '0.0001', '2', '12.35')
+    >>> epsilon_up(9.99987), epsilon_up(9.99985, cap=9.9999), epsilon_up(math.inf)
+    ('10', '9.9999', 'inf')
+    """
+    if not math.isfinite(epsilon) or epsilon == 0:
+        return f"{epsilon:g}"
+    if decimals is None:
+        shown = Decimal(f"{epsilon:.{digits - 1}e}")
+    else:
+        shown = Decimal(f"{epsilon:.{decimals}f}")
+    if shown < Decimal(epsilon) * (1 - _HAIR):
+        shown += Decimal(1).scaleb(int(shown.as_tuple().exponent))
+    if cap is not None and epsilon <= cap < float(shown):
+        more = {"digits": digits + 1} if decimals is None else {"decimals": decimals + 1}
+        return epsilon_up(epsilon, **more, cap=cap)
+    return f"{float(shown):.{digits}g}" if decimals is None else f"{shown.normalize():f}"
+
+
+def doubtful_delta(delta: float, *, records: int | None = None) -> str | None:
+    """What is wrong with a delta that promises too little for so many records (None: unknown); None where nothing is.
+
+    Who releases each record whole with probability delta keeps epsilon 0 at that delta, and lets delta n of n records out.
+
+    >>> doubtful_delta(1e-5), doubtful_delta(1e-3, records=1000)
+    (None, 'delta 0.001 is not below one in 1,000 records: it allows to release one of them as it is')
+    """
+    if records is not None and delta * records >= 1:
+        return f"delta {delta:g} is not below one in {records:,} records: it allows to release one of them as it is"
+    if records is None and delta > _LARGE_DELTA:
+        return f"delta {delta:g} is large: it should be below one in the number of records, or one may be released as it is"
+    return None
+
+
 def public(reason: str = "made from public data only") -> PrivacyStatement:
     """Nothing private was touched."""
     return PrivacyStatement(0.0, 0.0, reasons=(reason,))
@@ -138,12 +185,14 @@ def uncovered(reason: str) -> PrivacyStatement:
 def combine(statements: Sequence[PrivacyStatement], *, accounting: str = "basic composition") -> PrivacyStatement:
     """The whole path of an artefact: epsilons and deltas add up; one uncovered step makes the total infinite.
 
+    Neighbours and unit are those of the steps that promise something. What is public or uncovered is so under any.
     Releases that share one ledger are better stated once, from the ledger's joint total.
     """
     if not statements:
         raise BadInput("nothing to combine")
-    relations = dict.fromkeys(s.neighbouring for s in statements)
-    units = dict.fromkeys(s.unit for s in statements)
+    promising = [s for s in statements if s.coverage == COVERED and (s.epsilon or s.delta)] or statements[:1]
+    relations = dict.fromkeys(s.neighbouring for s in promising)
+    units = dict.fromkeys(s.unit for s in promising)
     if len(relations) > 1 or len(units) > 1:
         raise BadInput(
             "statements about different neighbours or units do not add up", why="; ".join((*relations, *units))

@@ -2,6 +2,9 @@
 
 sums = integer_sums(vectors, labels, classes=10, bound=SUM_UNITS / sigma)
 noisy = sums + noise.gaussian(SUM_UNITS, sums.shape)    # times sigma / SUM_UNITS / HEADROOM: the sum, with noise `sigma / HEADROOM`
+event = sums_event(sigma)                               # what that costs
+
+A record that comes or goes moves a sum by the bound; one that is replaced by its opposite, by twice the bound.
 """
 
 from __future__ import annotations
@@ -9,10 +12,18 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from .events import GaussianEvent
+from .neighbours import Relation
+
 # Noise in grid units: the finest grid whose noise table is still small.
 SUM_UNITS = 2048
 # Room for the rounding of a vector of full length; the sums are that much smaller, and their noise as much larger, relatively.
 HEADROOM = 0.98
+
+
+def sums_event(sigma: float) -> GaussianEvent:
+    """One release of the sums with noise `sigma` times the bound. It holds for adding or removing one record, not for replacing one."""
+    return GaussianEvent(sigma, squared_sensitivity=1, holds_for=(Relation.ADD_OR_REMOVE_ONE,))
 
 
 def integer_sums(vectors: Tensor, labels: np.ndarray, classes: int, *, bound: float) -> np.ndarray:

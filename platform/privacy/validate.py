@@ -19,12 +19,18 @@ import numpy as np
 
 from ..errors import BadInput
 
+_SMALLEST, _LARGEST = 1e-100, 1e100
+
 
 def _real(name: str, value: object) -> float:
     """`value` as a float; booleans, text and arrays are no numbers here."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise BadInput(f"{name} must be a number, not {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        # Whole numbers and fractions know no bound; JSON may hold them with hundreds of digits.
+        raise BadInput(f"{name} must be a number that 64 bits can hold", why="it is too large") from None
 
 
 def positive(**values: object) -> None:
@@ -33,6 +39,15 @@ def positive(**values: object) -> None:
         number = _real(name, value)
         if not (math.isfinite(number) and number > 0):
             raise BadInput(f"{name} must be a finite number above 0, not {number!r}")
+
+
+def moderate(**values: object) -> None:
+    """Each value is a number above 0 whose square, and one over it, are numbers as well: without that noise has no cost."""
+    positive(**values)
+    for name, value in values.items():
+        number = _real(name, value)
+        if not _SMALLEST <= number <= _LARGEST:
+            raise BadInput(f"{name} must lie between {_SMALLEST:g} and {_LARGEST:g}, not {number!r}")
 
 
 def non_negative(**values: object) -> None:
@@ -64,6 +79,7 @@ def positive_int(**values: object) -> None:
     for name, value in values.items():
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral) or int(value) < 1:
             raise BadInput(f"{name} must be a whole number of at least 1, not {value!r}")
+        _real(name, value)
 
 
 def integer_array(**values: object) -> None:

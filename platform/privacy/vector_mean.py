@@ -36,7 +36,7 @@ from ..errors import BadInput
 from .events import Event, GaussianEvent
 from .noise import Noise
 from .one_teacher_event import OneTeacherEvent
-from .validate import integer_array, positive, positive_int
+from .validate import integer_array, moderate, positive_int
 from .wide_noise import WIDEST, wide_gaussian
 
 Draw = Literal["all", "one"]
@@ -57,7 +57,7 @@ class Grid:
     @classmethod
     def of(cls, clip: float, width: int) -> Grid:
         """The coarsest grid that is fine enough."""
-        positive(clip=clip)
+        moderate(clip=clip)
         positive_int(width=width)
         return cls(float(clip), int(width), 1 << math.ceil(math.log2(_LEAST_PER_ROOT * math.sqrt(width))))
 
@@ -127,7 +127,7 @@ class VectorMean:
     name: ClassVar[str] = "vector_mean"
 
     def __post_init__(self) -> None:
-        positive(clip=self.clip, noise_multiplier=self.noise_multiplier)
+        moderate(clip=self.clip, noise_multiplier=self.noise_multiplier)
         if self.draw not in DRAWS:
             raise BadInput(f"draw is {str(self.draw)[:40]!r}", mend=f"use one of {', '.join(DRAWS)}")
         object.__setattr__(self, "clip", float(self.clip))

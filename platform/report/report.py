@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import BadInput
-from ..privacy.statement import PrivacyStatement
+from ..privacy.statement import PrivacyStatement, epsilon_up
 from ..training.files import read_json, write_json
 
 Standing = Literal["released", "diagnostic", "non_private"]
@@ -229,7 +229,9 @@ class Report:
                 config=data["config"],
                 versions=data["versions"],
             )
-        except (KeyError, TypeError) as error:
+        except BadInput:  # what a part says of its own values is clearer
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise BadInput("this is not a report", why=f"{type(error).__name__}: {error}") from None
 
     def write(self, folder: Path) -> Path:
@@ -244,8 +246,8 @@ class Report:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """An epsilon as people read it: `2.53`, or the sign for infinity."""
-    return "\u221e" if epsilon == float("inf") else f"{epsilon:.3f}".rstrip("0").rstrip(".")
+    """An epsilon as people read it: `2.53`, never below the real one, or the sign for infinity."""
+    return "\u221e" if epsilon == float("inf") else epsilon_up(epsilon, decimals=3)
 
 
 def delta_text(delta: float) -> str:

@@ -4,6 +4,9 @@ The order is that of every release: *charge, then ask for what is released*. A c
 anybody was asked to reveal shares, nothing can be known of its sum, and the next try goes on with the same charge. After that a charge
 is gone, whatever became of the round: a server that stops half-way has paid for the whole.
 
+A check is asked for only where at least one answer would fit too. What it has shown is handed out before answers are asked for, so that
+whoever keeps it (`stored`) pays for it once, though the answers fail or do not fit.
+
 Silos see to it themselves that they add the noise that was agreed on, for a mechanism they know. They may keep ledgers of their own:
 `VoteContribution` charges it before it adds anything. Then not even a server that opens round after round gets more than that budget.
 """
@@ -11,20 +14,20 @@ Silos see to it themselves that they add the noise that was agreed on, for a mec
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import BadInput, RunFailed
+from ..errors import BadInput, BudgetExhausted, RunFailed
 from ..ledger import Ledger
 from ..privacy.discrete_noise import ShareNoise
 from ..privacy.distributed_mechanisms import ANSWER, CHECK, Shared, SharedConfidentGNMax
-from ..privacy.distributed_noise import NoiseShare
 from ..privacy.events import Event
 from ..privacy.mechanisms import ABSTAINED
 from ..privacy.validate import positive, positive_int
 from .carrying import Carrier, conduct
+from .checks import Checked, Keep, about_check, known
 from .histogram import check_room, decode, encode
 from .keys import Identity
 from .protocol import Opening, Terms
@@ -171,44 +174,94 @@ class SecureBallot:
         """What is charged."""
         return self._ledger
 
-    def ask(self, content: str, queries: int, rows: Sequence[int] | None = None) -> Elected:
+    def ask(
+        self,
+        content: str,
+        queries: int,
+        rows: Sequence[int] | None = None,
+        *,
+        kept: Mapping[int, Checked] | None = None,
+        keep: Keep | None = None,
+    ) -> Elected:
         """Answer a batch of queries, or these rows of it (ascending); of the others nothing is asked, and they count as not passed.
 
+        Args:
+            kept: rows that have passed a check before; they are not checked, nor charged for it, again.
+            keep: told about a check before anything more is asked.
+
         Raises:
-            BudgetExhausted: it does not fit into what is left; nothing was asked for in that step.
+            BudgetExhausted: it does not fit into what is left; nothing was asked for in that step. It says what a check has cost.
             RunFailed: too few silos took part. What was charged by then stays charged.
+            BadInput: what was kept is of another number of classes.
         """
         positive_int(queries=queries)
         everything = tuple(range(queries)) if rows is None else tuple(rows)
-        labels = np.full(queries, ABSTAINED, dtype=np.int64)
+        mechanism, labels = self._mechanism, np.full(queries, ABSTAINED, dtype=np.int64)
         passed = np.zeros(queries, dtype=bool)
-        passed[list(everything)] = True
-        checked = np.zeros((0, self.classes), dtype=np.int64)
         noisy: dict[str, np.ndarray] = {}
         voted: dict[str, int] = {}
-        cost = 0
-        if isinstance(self._mechanism, SharedConfidentGNMax):
-            noisy[CHECK], voted[CHECK], paid = self._round(content, queries, everything, CHECK, self._mechanism.check)
-            through = self._mechanism.passes(noisy[CHECK])
-            passed[list(everything)], checked, cost = through, noisy[CHECK][through], cost + paid
-        clear = tuple(int(row) for row in np.flatnonzero(passed))
+        cost, clear, checks, about = 0, everything, dict[int, Checked](), ""
+        if isinstance(mechanism, SharedConfidentGNMax):
+            checks = known(kept or {}, everything, classes=self.classes)
+            fresh = tuple(row for row in everything if row not in checks)
+            if fresh:
+                self._check_room(mechanism, len(fresh))
+                noisy[CHECK], voted[CHECK], cost = self._round(content, queries, fresh, CHECK)
+                through = mechanism.passes(noisy[CHECK])
+                shown = zip(fresh, noisy[CHECK], through, strict=True)
+                new = {row: Checked(counts, voted[CHECK]) for row, counts, passes in shown if passes}
+                if keep is not None:
+                    keep(new, [row for row in fresh if row not in new])
+                checks |= new
+            clear = tuple(sorted(checks))
+            about = about_check(charged=bool(fresh), cost=cost, kept=keep is not None)
         if clear:
-            noisy[ANSWER], voted[ANSWER], paid = self._round(content, queries, clear, ANSWER, self._mechanism.answer)
+            passed[list(clear)] = True
+            noisy[ANSWER], voted[ANSWER], paid = self._answers(content, queries, clear, about)
             cost += paid
-            if isinstance(self._mechanism, SharedConfidentGNMax):
-                labels[passed] = self._mechanism.labels(
-                    checked, noisy[ANSWER], checked_by=voted[CHECK], answered_by=voted[ANSWER]
-                )
+            if isinstance(mechanism, SharedConfidentGNMax):
+                for row, answer in zip(clear, noisy[ANSWER], strict=True):
+                    silos = {"checked_by": checks[row].voted, "answered_by": voted[ANSWER]}
+                    labels[row] = mechanism.labels(checks[row].noisy[None], answer[None], **silos)[0]
             else:
-                labels[passed] = self._mechanism.labels(noisy[ANSWER])
+                labels[passed] = mechanism.labels(noisy[ANSWER])
         return Elected(labels, passed, voted, cost, noisy)
 
-    def _round(
-        self, content: str, queries: int, rows: tuple[int, ...], step: str, share: NoiseShare
-    ) -> tuple[np.ndarray, int, int]:
+    def _check_room(self, mechanism: SharedConfidentGNMax, queries: int) -> None:
+        """Refuse checks after which not one answer would fit: they would be paid for in vain."""
+        if self._ledger.fits(self.dataset, [mechanism.check_event().times(queries), mechanism.answer_event()]):
+            return
+        budget = self._ledger.budget(self.dataset)
+        raise BudgetExhausted(
+            f"the budget of data set '{self.dataset}' does not hold the check of {queries} queries and one answer",
+            why=f"spent epsilon {budget.spent_epsilon:.6g} of {budget.epsilon:g} at delta {budget.delta:g} "
+            f"({budget.neighbouring}). Nothing was asked and nothing was spent",
+            mend="ask fewer queries, or ask an officer to grant more (`stillhouse ledger grant`)",
+        )
+
+    def _answers(self, content: str, queries: int, rows: tuple[int, ...], about: str) -> tuple[np.ndarray, int, int]:
+        """The last round; where there was a check, an error says what became of it."""
+        try:
+            return self._round(content, queries, rows, ANSWER)
+        except BudgetExhausted:
+            if not about:
+                raise
+            fitting = self._ledger.would_fit(self.dataset, self._mechanism.answer_event())
+            raise BudgetExhausted(
+                f"the budget of data set '{self.dataset}' does not hold the answers of the {len(rows)} queries that passed "
+                "the check",
+                why=f"it holds {fitting} of them. {about}",
+                mend="ask fewer of these queries, or ask an officer to grant more (`stillhouse ledger grant`)",
+            ) from None
+        except RunFailed as error:
+            if not about:
+                raise
+            raise RunFailed(error.what, why=f"{error.why}. {about}", mend=error.mend) from None
+
+    def _round(self, content: str, queries: int, rows: tuple[int, ...], step: str) -> tuple[np.ndarray, int, int]:
         """Noisy histograms of these rows, over how many silos, and what was charged for them."""
         request = Request(content, queries, rows, self.classes, step, canonical(self._mechanism.to_json()))
-        event = share.event().times(len(rows))
+        event = self._mechanism.shares()[step].event().times(len(rows))
         paid, charged = 0, False
         for attempt in range(1, self._attempts + 1):
             opening = Opening.new(self._terms, length=request.length, request=request.to_text())

@@ -7,7 +7,7 @@ last one knew.
 | `identity.key` | its lasting signing key, 32 bytes, for its owner alone |
 | `secure/question.npz` | the batch that it has voted on last, by its hash |
 | `secure/rounds` | the rounds it was in |
-| `secure/round` | what it knows of the round it is in; written before an answer leaves, gone with the round |
+| `secure/round` | what it knows of the round it is in; written before an answer leaves, gone with the round (see `_forget_late`) |
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .ballot import VoteContribution
 from .keys import KEY_BYTES, Identity
 from .member import Member
 from .memory import RoundMemory
+from .round_state import RoundState
 
 AGREEMENT, IDENTITY, HOME = "agreement.json", "identity.key", "secure"
 _QUESTION, _ROUNDS, _ROUND, _LOCK = "question.npz", "rounds", "round", "lock"
@@ -132,7 +133,23 @@ class SecureFolder:
         self._home.mkdir(mode=0o700, exist_ok=True)
         with (self._home / _LOCK).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:
+                self._forget_late()
+
+    def _forget_late(self) -> None:
+        """Nothing wakes a silo whose round has stopped, so whatever it is told next ends the secrets of one that takes too long."""
+        kept = self._home / _ROUND
+        if not kept.exists():
+            return
+        try:
+            state = RoundState.from_bytes(kept.read_bytes(), self.agreement.terms)
+            late = state.late(self._clock(), seconds=self._seconds)
+        except StillhouseError:
+            late = True  # nobody can go on with what cannot be read
+        if late:
+            kept.unlink()
 
 
 def make_identity(path: Path) -> Identity:

@@ -2,7 +2,7 @@
 
 A message that does not fit (forged, replayed, malformed, of another round, too early) changes nothing; the right one may still come.
 Where a message is properly signed and yet asks for what the protocol excludes, the round's secrets are forgotten and the round is over
-for this member. So they are after the last step, and when a round takes too long.
+for this member. So they are after the last step, and by the first message, whatever it is, after a round has taken too long.
 """
 
 from __future__ import annotations
@@ -83,17 +83,19 @@ class Member:
             RunFailed: it asks for what the protocol excludes, or too few members are left; the round is over here.
             TimedOut: the round has taken too long; it is over here.
         """
+        current = self._round
+        late = current is not None and current.late(self._clock(), seconds=self._seconds)
+        if late:
+            self._round = None
         kind, round_id, body = messages.peek(raw)
         if kind is Kind.OPENING:
             return self._open(raw, round_id, body)
-        current = self._round
+        if late:
+            raise TimedOut("the round has taken too long", why="a member keeps a round's secrets for a while only")
         if current is None:
             raise BadInput(
                 f"a message of kind {kind.name} outside of a round", why="no round is open here, or it is over"
             )
-        if self._clock() - current.since > self._seconds:
-            self._round = None
-            raise TimedOut("the round has taken too long", why="a member keeps a round's secrets for a while only")
         steps = {
             Kind.PEERS: self._share,
             Kind.DELIVERY: self._mask,

@@ -38,6 +38,10 @@ class RoundState:
     held: dict[int, bytes] = field(default_factory=dict)  # two shares of each who shared, its own too
     survivors: frozenset[int] = frozenset()
 
+    def late(self, now: float, *, seconds: float) -> bool:
+        """Whether it has taken more than `seconds`."""
+        return now - self.since > seconds
+
     def to_bytes(self) -> bytes:
         """As `from_bytes` reads it; what is shared with peers is derived again."""
         head = json.dumps({"since": self.since, "expected": int(self.expected)}).encode()

@@ -37,7 +37,7 @@ class Checkpoints:
 
         path = replace(self.folder / f"{number:08d}", fill)
         for _, old in present[: len(present) + 1 - _KEPT]:
-            old.unlink()
+            old.unlink(missing_ok=True)  # another process may have been faster
         return path
 
     def load(self) -> Any | None:

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from ..errors import BadInput, RunFailed
 from ..privacy.events import Event, GaussianEvent, SubsampledGaussianEvent
+from ..privacy.neighbours import Relation
 from ..privacy.noise import Noise, SystemNoise
 from ..privacy.sampled_silos_event import SampledSilosEvent
 from ..privacy.validate import positive, positive_int
@@ -87,9 +88,9 @@ class FedAvg:
         return SampledSilosEvent(noise_multiplier, self.sample_rate, self.rounds)
 
     def without_a_client(self, noise_multiplier: float) -> Event:
-        """What it costs where a whole client is added or removed: another relation, for comparison with the papers."""
+        """What it costs where a whole client is added or removed, for comparison with the papers; nothing for replacing one."""
         if self.everybody:
-            return GaussianEvent(noise_multiplier, 1, self.rounds)
+            return GaussianEvent(noise_multiplier, 1, self.rounds, (Relation.ADD_OR_REMOVE_ONE,))
         return SubsampledGaussianEvent(noise_multiplier, self.sample_rate, self.rounds)
 
 

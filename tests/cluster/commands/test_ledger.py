@@ -59,6 +59,36 @@ def test_the_neighbours_of_a_budget_are_fixed(capsys, file):
     assert code == 4 and "other terms" in said["error"]["what"]
 
 
+@pytest.mark.parametrize(("delta", "large"), [("1e-5", False), ("1e-3", False), ("0.002", True), ("0.9", True)])
+def test_a_large_delta_is_granted_with_a_warning(capsys, file, delta, large):
+    words = ("grant", "scans", "--epsilon", "2", "--delta", delta, "--by", "officer")
+    assert cli.main(["ledger", *words, "--ledger", str(file)]) == 0
+    assert ("warning: delta" in capsys.readouterr().err) == large
+
+
+def test_what_is_spent_is_shown_rounded_up_and_not_above_a_cap_that_it_keeps(capsys, file):
+    event = GaussianEvent(40.0, 2).times(201)
+    with Ledger(f"sqlite:///{file}") as ledger:
+        ledger.grant("whole", epsilon=2.0, delta=1e-5, by="officer")
+        ledger.charge("whole", key="a", event=event, purpose="votes")
+        spent = ledger.budget("whole").spent_epsilon
+        ledger.grant("exact", epsilon=spent, delta=1e-5, by="officer")
+        ledger.charge("exact", key="b", event=event, purpose="votes")
+        ledger.grant("little", epsilon=1.0, delta=1e-5, by="officer")
+        ledger.charge("little", key="c", event=GaussianEvent(3000.0), purpose="votes")
+        little = ledger.budget("little").spent_epsilon
+    assert cli.main(["ledger", "show", "--ledger", str(file)]) == 0
+    shown = {}
+    for line in capsys.readouterr().out.splitlines():
+        cells = [cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]]
+        if len(cells) == 6 and cells[0] in ("whole", "exact", "little"):
+            shown[cells[0]] = (float(cells[1]), float(cells[2]))
+    assert 1.99 < spent < 2 and shown["whole"][1] == 2 and shown["whole"][0] >= spent
+    assert all(told <= cap for told, cap in shown.values())
+    assert shown["exact"][0] >= spent * (1 - 1e-9) and shown["exact"][1] >= spent
+    assert little <= shown["little"][0] <= little * 1.001
+
+
 @pytest.mark.parametrize("word", ["replace one record", "add-or-remove", "user"])
 def test_unknown_neighbours_are_refused_and_leave_no_ledger_behind(capsys, file, word):
     code, said = grant(capsys, file, "--neighbouring", word)

@@ -7,12 +7,15 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stillhouse.methods.dgd.baseline import Baseline
 from stillhouse.methods.dgd.coverage import Coverage, Plan, dpsgd_plan, federated_plan, label_plan, statement
+from stillhouse.methods.dgd.moments import PrivateMoments
 from stillhouse.platform.errors import BudgetExhausted
 from stillhouse.platform.privacy.accounting import compose_events, plan_epsilon, rdp_epsilon
 from stillhouse.platform.privacy.budget import BudgetKind, budget_cap, event_cost, near_optimal_orders
 from stillhouse.platform.privacy.events import GaussianEvent
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax
+from stillhouse.platform.privacy.neighbours import EVERY_RELATION, Relation
 from stillhouse.platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE
 from stillhouse.platform.training.fedavg import FedAvg
 
@@ -45,7 +48,8 @@ def test_split_records_tells_both_parts() -> None:
     assert math.isinf(told.epsilon)
     assert "30%" in told.reasons[0]
     assert "70%" in told.reasons[1]
-    assert f"{labels().epsilon(DELTA):.4g}" in told.reasons[1]
+    shown = float(told.reasons[1].partition("epsilon = ")[2].split()[0])
+    assert labels().epsilon(DELTA) <= shown < labels().epsilon(DELTA) * 1.001
 
 
 @pytest.mark.parametrize("coverage", [Coverage.PUBLIC_INPUTS, Coverage.BOOTSTRAP_STUDENT])
@@ -66,6 +70,13 @@ def test_a_private_baseline_adds_its_curve_to_the_labels() -> None:
     parts = [plan_epsilon([event], DELTA) for _, event in plan.events]
     assert len(parts) == 3
     assert max(parts) < told.epsilon < sum(parts)
+
+
+def test_moments_and_dp_sgd_hold_for_removing_a_record_and_votes_for_replacing_one_too() -> None:
+    training, moments, votes = (event for _, event in private_plan(3.0).events)
+    assert training.relations == moments.relations == {Relation.ADD_OR_REMOVE_ONE}
+    assert votes.relations == EVERY_RELATION
+    assert [event for _, event in PrivateMoments(Baseline(), 20.0).events(1000)] == [moments]
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 3.0, 10.0])
@@ -98,6 +109,35 @@ def test_too_many_queries_are_refused_with_what_would_fit() -> None:
         label_plan(MECHANISM, queries=fits + 1, answers=fits + 1, epsilon=1.0, delta=DELTA)
     with pytest.raises(BudgetExhausted, match="beside DP-SGD"):
         private_plan(1.0, queries=5000)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "sigma", "queries"), [(0.15, 20.0, 0), (0.15, 20.0, 3), (1.0, 1.0, 0), (1.0, 1.0, 5)]
+)
+def test_moments_that_fill_the_budget_are_to_blame_and_not_the_queries(
+    epsilon: float, sigma: float, queries: int
+) -> None:
+    with pytest.raises(BudgetExhausted, match=r"the joint moments alone cost epsilon .*nothing was spent") as caught:
+        private_plan(epsilon, queries=queries, sigma=sigma)
+    assert "raise method.moments_sigma, or set it to null" in str(caught.value)
+    assert private_plan(epsilon, queries=queries, sigma=None).noise_multiplier
+
+
+@pytest.mark.parametrize(("epsilon", "sigma"), [(0.2, 20.0), (0.2, None), (1.0, 6.0), (1.0, None)])
+def test_what_is_said_to_fit_beside_dpsgd_and_the_moments_does(epsilon: float, sigma: float | None) -> None:
+    with pytest.raises(BudgetExhausted, match=r"at most (\d+) queries fit") as caught:
+        private_plan(epsilon, queries=5000, sigma=sigma)
+    fits = int(str(caught.value).split("at most ")[1].split()[0])
+    assert f"lower method.queries to {fits}" in str(caught.value)
+    private_plan(epsilon, queries=fits, sigma=sigma)
+    with pytest.raises(BudgetExhausted, match=f"at most {fits} queries fit"):
+        private_plan(epsilon, queries=fits + 1, sigma=sigma)
+
+
+def test_where_not_one_query_fits_that_is_said() -> None:
+    with pytest.raises(BudgetExhausted, match="not even one query fits") as caught:
+        label_plan(GNMax(2.0), queries=10, answers=3, epsilon=1.0, delta=DELTA)
+    assert "raise the mechanism's sigma" in str(caught.value) and "method.queries" not in str(caught.value)
 
 
 def test_threshold_checks_count_for_every_question() -> None:

@@ -78,6 +78,17 @@ def test_information_entropy_lies_between_its_bounds(classes: int) -> None:
         assert -math.log10(classes) - 1e-6 <= float(information_entropy(3 * torch.randn(9, classes))) <= 1e-6
 
 
+@pytest.mark.parametrize("gap", [200.0, 1000.0])
+def test_a_class_that_every_answer_rules_out_leaves_the_entropys_gradient_finite(gap: float) -> None:
+    """A classifier under heavy noise is that sure of itself: the share of the other classes is 0 in single precision."""
+    logits = torch.zeros(64, 10)
+    logits[:, 3] = gap
+    logits.requires_grad_()
+    value = information_entropy(logits)
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert float(value.detach()) == 0 and gradient.isfinite().all()
+
+
 def test_gradients_of_the_losses() -> None:
     logits = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     images = torch.rand(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)

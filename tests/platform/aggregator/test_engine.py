@@ -199,6 +199,55 @@ class TestBudget:
         assert result.cost_nano_rho == ANSWER and result.from_store.tolist() == [True, True, False]
         assert house.spent() == 3 * CHECK + 2 * ANSWER
 
+    @pytest.mark.parametrize("failed_first", [False, True], ids=["refused", "failed"])
+    def test_a_batch_that_lost_the_race_for_the_last_answer_asks_the_ledger_again(self, house, failed_first):
+        """Somebody else spends what was left between the look and the charge: refused, but not for ever."""
+        house.grant_rho(ANSWER)
+        ledger = house.ledger()
+        look, raced = ledger.would_fit, []
+
+        def spent_meanwhile(dataset, event):
+            if not raced:
+                raced.append(ledger.charge("scans", key="another", event=ARGMAX.answer_event(), purpose="another"))
+            return look(dataset, event)
+
+        ledger.would_fit = spent_meanwhile
+        engine = house.engine(ledger=ledger)
+        assert ask(engine, "a", ARGMAX, 1).state is BatchState.REFUSED and raced
+        if failed_first:
+            assert engine.submit(batch("a", ARGMAX, 1)) is None
+            assert engine.fail("a", "quorum: 0 of 10 silos voted").state is BatchState.FAILED
+        house.grant_rho(5 * ANSWER)
+        result = ask(engine, "a", ARGMAX, 1)
+        assert result.state is BatchState.DONE and result.labels.tolist() == [1]
+        assert result.cost_nano_rho == ANSWER and house.spent() == 2 * ANSWER
+
+    def test_a_paid_check_is_not_drawn_again_when_a_refused_batch_is_taken_up(self, house):
+        """Its second attempt finds nothing left and is refused whole, as nothing of it is stored; the third goes on from the check."""
+        house.grant_rho(2 * CHECK + ANSWER)
+        ledger = house.ledger()
+        look, raced = ledger.would_fit, []
+
+        def spent_meanwhile(dataset, event):
+            if len(raced) < 2:
+                raced.append(ledger.charge("scans", key=f"other {len(raced)}", event=event, purpose="another"))
+            return look(dataset, event)
+
+        ledger.would_fit = spent_meanwhile
+        noise = ZeroNoise()
+        engine = house.engine(noise, ledger=ledger)
+        assert ask(engine, "a", CAREFUL, 1, 2).statuses == ("budget", "budget")
+        house.grant_rho(2 * CHECK + 2 * ANSWER)
+        assert ask(engine, "a", CAREFUL, 1, 2).state is BatchState.REFUSED and len(raced) == 2
+        house.grant()
+        drawn = sum(call[:2] == ("gaussian", 4.0) and call[2] == (2,) for call in noise.calls)
+        result = ask(engine, "a", CAREFUL, 1, 2)
+        assert result.labels.tolist() == [1, 2] and result.cost_nano_rho == 2 * ANSWER
+        assert house.spent() == 2 * CHECK + 4 * ANSWER
+        # Each submission rehearses the check once, on no votes; beyond that nothing of it is drawn.
+        again = sum(call[:2] == ("gaussian", 4.0) and call[2] == (2,) for call in noise.calls)
+        assert again - drawn == 1
+
     def test_what_cannot_be_charged_is_refused_before_it_is_kept(self, house):
         house.grant(epsilon=10.0, kind=BudgetKind.GAUSSIAN)
         engine = house.engine()
@@ -265,11 +314,54 @@ class TestRefusals:
         house.grant()
         engine = house.engine()
         engine.submit(batch("a", ARGMAX, 1))
-        assert engine.fail("a", "quorum: 1 of 10 silos voted").state is BatchState.FAILED
+        failed = engine.fail("a", "quorum: 1 of 10 silos voted")
+        assert failed.state is BatchState.FAILED and failed.cost_nano_rho == 0
+        assert failed.reason == "quorum: 1 of 10 silos voted; nothing was charged for it"
         assert house.spent() == 0 and engine.recover() == []
         assert engine.evaluate("a", np.zeros((1, 1), np.int64)).state is BatchState.FAILED, "an end is an end"
         assert ask(engine, "a", ARGMAX, 1).labels.tolist() == [1]
         assert engine.fail("a", "too late").state is BatchState.DONE, "what is done stays done"
+
+    @pytest.mark.parametrize(
+        ("step", "paid"),
+        [
+            ("charged_check", 2 * CHECK),
+            ("stored_decisions", 2 * CHECK),
+            ("charged_answers", 2 * CHECK + ANSWER),
+            ("drew_answers", 2 * CHECK + ANSWER),
+        ],
+    )
+    def test_a_batch_that_failed_after_a_charge_says_what_it_has_paid(self, house, step, paid):
+        """Paid, crashed, no quorum after the restart. The next try goes on with the same charges."""
+        house.grant()
+
+        class Crash(Exception):
+            pass
+
+        def crash(name):
+            if name == step:
+                raise Crash
+
+        with pytest.raises(Crash):
+            ask(house.engine(on_step=crash), "a", CAREFUL, 1, 5)
+        engine = house.engine()
+        assert [waiting.id for waiting in engine.recover()] == ["a"]
+        failed = engine.fail("a", "quorum: 0 of 10 silos voted")
+        assert failed.state is BatchState.FAILED and failed.cost_nano_rho == paid == house.spent()
+        assert "was charged before and stays charged" in failed.reason and "nothing was charged" not in failed.reason
+        assert engine.result("a").to_json() == failed.to_json()
+        assert ask(engine, "a", CAREFUL, 1, 5).statuses == ("answered", "abstained")
+        assert house.spent() == 2 * CHECK + ANSWER
+
+    def test_a_batch_that_failed_in_its_second_attempt_has_paid_for_the_first_alone(self, house):
+        """What the first attempt cost was told with its answers."""
+        house.grant_rho(2 * CHECK + ANSWER)
+        engine = house.engine()
+        assert ask(engine, "a", CAREFUL, 1, 2).statuses == ("answered", "budget")
+        house.grant()
+        assert engine.submit(batch("a", CAREFUL, 1, 2)) is None
+        failed = engine.fail("a", "quorum: 0 of 10 silos voted")
+        assert failed.cost_nano_rho == 0 and "nothing was charged" in failed.reason
 
     def test_an_unknown_batch(self, house):
         house.grant()

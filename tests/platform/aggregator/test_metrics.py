@@ -125,7 +125,7 @@ def test_what_does_not_fit_the_budget_is_counted_as_budget(tmp_path: Path) -> No
 
 
 def test_votes_in_time_missing_given_up_and_late(tmp_path: Path) -> None:
-    with served(tmp_path, metrics=HERE, deadline_seconds=1.0, quorum=1) as server:
+    with served(tmp_path, metrics=HERE, deadline_seconds=4.0, quorum=1) as server:
         with asking(lambda: ask(server, questions(2))) as answers, server.silo("a") as a, server.silo("b") as b:
             batch = a.next_batch(10)
             assert batch is not None
@@ -140,7 +140,7 @@ def test_votes_in_time_missing_given_up_and_late(tmp_path: Path) -> None:
         assert of(found, "votes_total", when=when) == of(found, "last_round_votes", when=when) == 1
     assert of(found, "votes_total", when="late") == 1
     assert of(found, "rounds_total", end="decided") == of(found, "round_seconds_count") == 1
-    assert of(found, "rounds_open") == 0 and 1 <= of(found, "round_seconds_sum") < 10
+    assert of(found, "rounds_open") == 0 and 4 <= of(found, "round_seconds_sum") < 40
 
 
 def test_a_round_without_a_quorum(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from stillhouse.platform.aggregator import aggregator_pb2_grpc as pb_grpc
 from stillhouse.platform.aggregator import wire
 from stillhouse.platform.aggregator.asking import split
 from stillhouse.platform.aggregator.engine import Engine
+from stillhouse.platform.aggregator.vector_batches import VectorQuestion
 from stillhouse.platform.errors import (
     BadInput,
     InternalBug,
@@ -30,6 +31,7 @@ from stillhouse.platform.errors import (
     Unreachable,
 )
 from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax
+from stillhouse.platform.privacy.vector_mean import VectorMean
 from support.aggregator import (
     ENSEMBLE,
     ServerProcess,
@@ -90,6 +92,7 @@ class TestRefusals:
         wrong = [
             pb.SubmitRequest(key="k", ensemble=ENSEMBLE, mechanism_json="{", images=good),
             pb.SubmitRequest(key="k", ensemble=ENSEMBLE, mechanism_json="[" * 100_000, images=good),
+            pb.SubmitRequest(key="k", ensemble=ENSEMBLE, mechanism_json="1" * 5000, images=good),
             pb.SubmitRequest(key="k", ensemble=ENSEMBLE, mechanism_json='{"name": "nothing"}', images=good),
             pb.SubmitRequest(key="k", ensemble=ENSEMBLE, mechanism_json='{"name": "gnmax", "sigma": 9}'),
             pb.SubmitRequest(key="", ensemble=ENSEMBLE, mechanism_json='{"name": "gnmax", "sigma": 9}', images=good),
@@ -119,6 +122,25 @@ class TestRefusals:
             with pytest.raises(grpc.RpcError) as refused:
                 stub.Answers(pb.AnswersRequest(key="k", wait_seconds=float("nan")), metadata=metadata)
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_a_description_that_is_none(self, tmp_path: Path):
+        with served(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+            metadata = (("authorization", f"Bearer {server.secrets['a']}"),)
+            for text in ("{", "[]", "[" * 100_000, "1" * 5000, '{"silos": ' + "1" * 5000 + "}", '{"silos": 1}'):
+                with pytest.raises(grpc.RpcError) as refused:
+                    pb_grpc.SiloStub(channel).Join(pb.JoinRequest(description_json=text), metadata=metadata)
+                assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, refused.value.details()
+
+    def test_a_wrong_number_of_a_caller_is_no_doubt_about_the_ledger(self, tmp_path: Path):
+        """Costs and caps too large for any ledger: the caller hears of it, and the aggregator goes on serving."""
+        with served(tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+            with server.officer() as officer, pytest.raises(BadInput, match="smaller epsilon"):
+                officer.grant("other", epsilon=1e11, delta=1e-5)
+            question = VectorQuestion("targets", {"x": np.zeros((1, 1, 4, 4), np.float32)}, 16)
+            with server.analyst() as analyst, pytest.raises(BadInput, match="raise the noise"):
+                analyst.ask_vectors(question, VectorMean(1.0, 1e-8), ensemble=ENSEMBLE)
+            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
     def test_a_port_that_is_taken(self, tmp_path: Path):
         with (
@@ -202,7 +224,7 @@ class TestTheLoop:
 
         def slow(self: Engine, *arguments: object) -> object:
             threads.add(threading.current_thread().name)
-            time.sleep(1.0)
+            time.sleep(4.0)
             return whole(self, *arguments)
 
         monkeypatch.setattr(Engine, "evaluate", slow)
@@ -216,7 +238,7 @@ class TestTheLoop:
             time.sleep(0.3)
             started = time.monotonic()
             silo.join({"silos": ["a"]})
-            assert time.monotonic() - started < 0.5
+            assert time.monotonic() - started < 3
             answers()
         assert len(threads) == 1 and threads.pop().startswith("ledger")
 
@@ -261,11 +283,11 @@ def test_a_signal_ends_it_cleanly_and_lets_waiting_calls_go(tmp_path: Path, numb
     process = ServerProcess(*set_up(tmp_path))
     try:
         server = process.start()
-        with server.silo("a") as silo, asking(lambda: silo.next_batch(30)) as waiting:
+        with server.silo("a") as silo, asking(lambda: silo.next_batch(200)) as waiting:
             time.sleep(0.3)
             started = time.monotonic()
             assert process.end(number) == 0
-            assert time.monotonic() - started < 8
+            assert time.monotonic() - started < 100
             assert waiting() is None
         assert "Traceback" not in process.log.read_text()
     finally:

@@ -202,9 +202,49 @@ def test_a_batch_that_failed_is_taken_up_again(house):
     engine = vector_engine(house)
     batch = vector_batch("a", LOUD, question())
     assert engine.submit(batch) is None
-    assert engine.fail("a", "quorum: 0 of 4 silos voted").state is BatchState.FAILED
-    assert house.spent() == 0
+    failed = engine.fail("a", "quorum: 0 of 4 silos voted")
+    assert failed.state is BatchState.FAILED and "nothing was charged" in failed.reason
+    assert house.spent() == failed.cost_nano_rho == 0
     assert ask_vectors(engine, batch).state is BatchState.DONE
+
+
+@pytest.mark.parametrize("mechanism", [LOUD, ONE], ids=["sum", "one silo"])
+def test_a_batch_that_failed_after_its_charge_says_so(house, mechanism):
+    """Paid, crashed, no quorum after the restart; the next try goes on with the same charge. A curve has no rho, but was paid."""
+    house.grant(**(RDP if mechanism is ONE else {}))
+
+    class Crash(Exception):
+        pass
+
+    def crash(name):
+        if name == "charged_answers":
+            raise Crash
+
+    batch = vector_batch("a", mechanism, question())
+    with pytest.raises(Crash):
+        ask_vectors(vector_engine(house, on_step=crash), batch)
+    engine = vector_engine(house)
+    failed = engine.fail("a", "quorum: 0 of 4 silos voted")
+    assert failed.state is BatchState.FAILED
+    assert failed.cost_nano_rho == (batch.event(TEACHERS).nano_rho() or 0)
+    assert "was charged before and stays charged" in failed.reason
+    assert engine.result("a").to_json() == failed.to_json()
+    assert ask_vectors(engine, batch).state is BatchState.DONE and len(charges(house)) == 1
+
+
+def test_a_batch_that_failed_before_the_charge_it_had_announced_paid_nothing(house):
+    house.grant()
+
+    class Crash(Exception):
+        pass
+
+    def crash(name):
+        raise Crash
+
+    with pytest.raises(Crash):
+        ask_vectors(vector_engine(house, on_step=crash), vector_batch("a", LOUD, question()))
+    failed = vector_engine(house).fail("a", "quorum: 0 of 4 silos voted")
+    assert failed.cost_nano_rho == house.spent() == 0 and "nothing was charged" in failed.reason
 
 
 BOTH = [LOUD, ONE]

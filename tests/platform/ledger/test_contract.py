@@ -154,6 +154,17 @@ def test_a_key_cannot_stand_for_two_things(place, event):
     assert ledger.position()[0] == 3
 
 
+def test_what_was_paid_for_under_a_key_can_be_looked_up(place, event):
+    ledger, other = place.open(), place.open()
+    grant(ledger, units=3)
+    charge(ledger, "1", event)
+    charge(other, "2", event.times(2))
+    with pytest.raises(BudgetExhausted):
+        charge(ledger, "refused", event)
+    assert ledger.charged(["2", "refused", "1", "never"]) == {"1": event, "2": event.times(2)}
+    assert ledger.charged([]) == {}
+
+
 def test_a_group_is_paid_for_as_one_or_not_at_all(place, event, unit):
     ledger = place.open()
     grant(ledger, units=5)

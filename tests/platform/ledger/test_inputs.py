@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stillhouse.platform.errors import BadInput, LedgerDoubt
 from stillhouse.platform.ledger import Charge, Ledger, records
-from stillhouse.platform.privacy.budget import BudgetKind
+from stillhouse.platform.privacy.budget import BudgetKind, budget_cap
 from stillhouse.platform.privacy.events import GaussianEvent
 
 
@@ -30,19 +30,24 @@ def charge(ledger, event, **other):
     return ledger.charge(**{"dataset": "scans", "key": "k", "event": event, "purpose": "test", **other})
 
 
-@pytest.mark.parametrize(
-    "cost", [(0,), (-1,), (-(10**9),), (math.nan,), (1.0,), (True,), (2**63,), (), (1, 1), (None,)]
-)
-def test_a_cost_that_is_no_positive_whole_number_of_sane_size(ledger, monkeypatch, event, cost):
+@pytest.mark.parametrize("cost", [(0,), (-1,), (-(10**9),), (math.nan,), (1.0,), (True,), (), (1, 1), (None,)])
+def test_a_cost_that_is_no_positive_whole_number(ledger, monkeypatch, event, cost):
     monkeypatch.setattr(records, "event_cost", lambda *_, **__: cost)
     for attempt in (lambda: charge(ledger, event), lambda: ledger.would_fit("scans", event)):
         with pytest.raises(LedgerDoubt, match="no sound cost"):
             attempt()
 
 
-def test_a_huge_cost(ledger):
-    with pytest.raises(LedgerDoubt, match="no sound cost"):
-        charge(ledger, GaussianEvent(sigma=1e-6))
+def test_a_huge_cost_is_a_mistake_of_whoever_asks_and_no_doubt_about_the_ledger(ledger):
+    tiny = GaussianEvent(sigma=1e-6)
+    for attempt in (
+        lambda: charge(ledger, tiny),
+        lambda: ledger.would_fit("scans", tiny),
+        lambda: ledger.fits("scans", [tiny]),
+        lambda: charge(ledger, GaussianEvent(sigma=1e-4, count=1000)),
+    ):
+        with pytest.raises(BadInput, match="raise the noise"):
+            attempt()
     assert charge_fails_as_too_dear(ledger, GaussianEvent(sigma=1e-4))
 
 
@@ -125,6 +130,27 @@ def test_names_have_one_spelling(ledger, event, name):
 def test_a_grant_of_nonsense(ledger, terms):
     with pytest.raises(BadInput):
         ledger.grant("others", **{"epsilon": 1.0, "delta": 1e-5, "by": "officer", **terms})
+
+
+@pytest.mark.parametrize("epsilon", [1e11, 1e300, 1.7e308])
+@pytest.mark.parametrize("kind", list(BudgetKind))
+def test_a_cap_that_no_ledger_can_hold_is_a_mistake_and_no_doubt_about_the_ledger(ledger, kind, epsilon):
+    terms = {"epsilon": epsilon, "delta": 1e-5, "kind": kind, "orders": (2.0, 8.0) if kind is BudgetKind.RDP else ()}
+    # A caller that only plans, such as the command line before it makes a ledger, hears it too.
+    plan = {name: terms[name] for name in ("epsilon", "delta", "orders")}
+    for attempt in (lambda: ledger.grant("others", **terms, by="officer"), lambda: budget_cap(kind, **plan)):
+        with pytest.raises(BadInput, match="smaller epsilon"):
+            attempt()
+
+
+def test_the_largest_caps_are_granted():
+    """A Renyi cap is the straight line's where that is above what its order proves alone; no cap passes the limit."""
+    for kind, orders in ((BudgetKind.GAUSSIAN, ()), (BudgetKind.ZCDP, ()), (BudgetKind.RDP, (2.0, 8.0))):
+        [*caps] = budget_cap(kind, epsilon=1e9, delta=1e-5, orders=orders)
+        assert all(10**17 < cap < 2**63 for cap in caps)
+    # Alone, order 2 proves a cap below the limit at this epsilon; the line through it passes the limit at order 100.
+    with pytest.raises(BadInput, match="smaller epsilon"):
+        budget_cap(BudgetKind.RDP, epsilon=1e9, delta=1e-5, orders=(2.0, 100.0))
 
 
 def test_one_bad_charge_spoils_its_group(ledger, event):

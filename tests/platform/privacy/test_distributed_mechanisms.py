@@ -113,6 +113,7 @@ def test_what_cannot_be_is_refused() -> None:
     for data in (
         {}, {"name": "gnmax"}, {"name": "shared_gnmax"}, {"name": "shared_gnmax", "answer": {}},
         {"name": "shared_gnmax", "answer": share.to_json(), "colour": 1}, {"name": "shared_gnmax", "answer": 3},
+        "shared_gnmax", ["a"], 5, None, {"name": "shared_gnmax", "answer": share.to_json() | {"sigma": 10**400}},
     ):  # fmt: skip
         with pytest.raises(BadInput):
             shared_from_json(data)

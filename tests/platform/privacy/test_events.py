@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stillhouse.platform.errors import BadInput
+from stillhouse.platform.privacy.budget import BudgetKind, event_cost
+from stillhouse.platform.privacy.distributed_event import DistributedGaussianEvent, SkellamEvent
 from stillhouse.platform.privacy.events import (
     Event,
     GaussianEvent,
@@ -17,10 +19,13 @@ from stillhouse.platform.privacy.events import (
     event_from_json,
 )
 from stillhouse.platform.privacy.neighbours import Relation
+from stillhouse.platform.privacy.one_teacher_event import OneTeacherEvent
+from stillhouse.platform.privacy.sampled_silos_event import SampledSilosEvent
 
 ORDERS = [1.5, 2.0, 4.0, 8.0, 32.0]
 EXAMPLES = [
     GaussianEvent(40.0, 2, 3),
+    GaussianEvent(40.0, holds_for=(Relation.ADD_OR_REMOVE_ONE,)),
     PureDpEvent(0.1, 2),
     SubsampledGaussianEvent(1.0, 0.01, 100),
     SmoothSensitivityEvent(0.01, 6.0),
@@ -41,7 +46,9 @@ ONLY_ADD_OR_REMOVE = frozenset({Relation.ADD_OR_REMOVE_ONE})
 
 @pytest.mark.parametrize(
     ("event", "relations"),
-    list(zip(EXAMPLES, [BOTH, BOTH, ONLY_ADD_OR_REMOVE, BOTH, ONLY_ADD_OR_REMOVE, BOTH], strict=True)),
+    list(
+        zip(EXAMPLES, [BOTH, ONLY_ADD_OR_REMOVE, BOTH, ONLY_ADD_OR_REMOVE, BOTH, ONLY_ADD_OR_REMOVE, BOTH], strict=True)
+    ),
     ids=lambda e: getattr(e, "kind", ""),
 )
 def test_a_kind_knows_the_neighbours_its_cost_is_proven_for(event, relations):
@@ -49,6 +56,19 @@ def test_a_kind_knows_the_neighbours_its_cost_is_proven_for(event, relations):
     assert event.times(3).relations == relations
     assert SelectionEvent(SelectionEvent(event, 2.0), 2.0).relations == relations
     assert "relations" not in event.to_json()
+
+
+def test_a_gaussian_that_holds_for_all_neighbours_keeps_the_form_that_older_ledgers_hold():
+    old = '{"kind": "gaussian", "sigma": 40.0, "squared_sensitivity": 2, "count": 3}'
+    assert json.dumps(GaussianEvent(40.0, 2, 3).to_json()) == old
+    assert (
+        event_from_json(json.loads(old))
+        == GaussianEvent(40.0, 2, 3)
+        == GaussianEvent(40.0, 2, 3, tuple(Relation)[::-1])
+    )
+    told = GaussianEvent(40.0, 2, 3, (Relation.ADD_OR_REMOVE_ONE,))
+    assert json.dumps(told.to_json()) == old[:-1] + ', "holds_for": ["add-or-remove-one"]}'
+    assert told != GaussianEvent(40.0, 2, 3) and told.nano_rho() == GaussianEvent(40.0, 2, 3).nano_rho()
 
 
 def test_the_curve_of_dp_sgd_holds_for_a_removed_record_and_not_for_a_replaced_one():
@@ -92,6 +112,9 @@ def test_times_multiplies_every_cost(event):
         {"kind": "gaussian", "sigma": 1.0, "count": 0},
         {"kind": "gaussian", "sigma": 1.0, "count": -1},
         {"kind": "gaussian", "sigma": 1.0, "squared_sensitivity": 0},
+        {"kind": "gaussian", "sigma": 1.0, "holds_for": []},
+        {"kind": "gaussian", "sigma": 1.0, "holds_for": ["users"]},
+        {"kind": "gaussian", "sigma": 1.0, "holds_for": "replace-one"},
         {"kind": "pure_dp", "epsilon": math.nan},
         {"kind": "selection", "base": {"kind": "nothing"}, "mean": 2.0},
         {"kind": "selection", "base": GaussianEvent(1.0).to_json(), "mean": 2.0, "shape": -1},
@@ -142,3 +165,51 @@ def test_dp_events_are_dp_accountings(reference):
     assert isinstance(GaussianEvent(10.0, 2, 3).dp_event(), dp_event.SelfComposedDpEvent)
     with pytest.raises(BadInput):
         SmoothSensitivityEvent(0.1, 3.0).dp_event()
+
+
+EXTREMES = [5e-324, 1e-200, 1e-150, 1e-99, 1e-20, 1e20, 1e99, 1e155, 1e300, 10**30, 10**400]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "value", EXTREMES, ids=lambda v: f"{v:.0e}" if isinstance(v, float) else f"10^{len(str(v)) - 1}"
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        GaussianEvent,
+        lambda v: GaussianEvent(v, 4 * 10**8),
+        lambda v: GaussianEvent(1.0, squared_sensitivity=math.ceil(v)),
+        lambda v: GaussianEvent(1.0, count=math.ceil(v)),
+        PureDpEvent,
+        lambda v: SubsampledGaussianEvent(v, 0.01, 10),
+        lambda v: SmoothSensitivityEvent(0.01, v),
+        lambda v: SmoothSensitivityEvent(v, 1.0),
+        lambda v: OneTeacherEvent(v, 8, 10),
+        lambda v: SampledSilosEvent(v, 0.1, 5),
+        lambda v: DistributedGaussianEvent(v, 5),
+        SkellamEvent,
+    ],
+    ids=[
+        "gaussian",
+        "long",
+        "sensitive",
+        "often",
+        "pure",
+        "dp_sgd",
+        "smooth",
+        "beta",
+        "one",
+        "silos",
+        "shares",
+        "skellam",
+    ],
+)
+def test_a_number_beyond_all_measure_has_a_cost_or_is_refused(make, value):
+    """No size of noise ends in an overflow or a division by zero."""
+    for kind, orders in ((BudgetKind.ZCDP, ()), (BudgetKind.RDP, (2.0, 8.0))):
+        try:
+            cost = event_cost(kind, make(value), orders=orders)
+        except BadInput:
+            continue
+        assert min(cost) >= 1

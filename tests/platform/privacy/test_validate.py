@@ -12,6 +12,19 @@ def test_positive_refuses_and_names_the_argument(value):
         validate.positive(sigma=value)
 
 
+@pytest.mark.parametrize("check", [validate.positive, validate.moderate, validate.finite, validate.positive_int])
+def test_a_whole_number_of_hundreds_of_digits_is_refused(check):
+    with pytest.raises(BadInput, match="sigma"):
+        check(sigma=10**400)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, 5e-324, 1e-101, 1e101, math.inf, True])
+def test_a_size_without_a_square_is_not_moderate(value):
+    with pytest.raises(BadInput, match="sigma"):
+        validate.moderate(sigma=value)
+    validate.moderate(sigma=1e-100, scale=1e100, noise_multiplier=np.float32(1))
+
+
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(2), np.int64(3)])
 def test_positive_accepts_numbers_of_any_kind(value):
     validate.positive(sigma=value)

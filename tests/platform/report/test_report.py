@@ -136,6 +136,36 @@ def test_what_is_written_is_read_back(tmp_path):
         Report.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"ledger": ["x", "y"]},
+        {"ledger": [1]},
+        {"ledger": 7},
+        {"curves": [{"label": "a", "step": "s", "points": [[1], [2]]}]},
+        {"curves": [{"label": "a", "step": "s", "points": [["x", 1], [2, 3]]}]},
+        {"curves": [7]},
+        {"sheets": ["a"]},
+        {"accuracies": None},
+        {"privacy": {"epsilon": "x"}},
+        {"spending": {"epsilon": ["a"], "answered": 1, "cap": None}},
+    ],
+    ids=str,
+)
+def test_a_damaged_report_is_refused_as_one(damage, tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps(sample().to_json() | damage))
+    with pytest.raises(BadInput, match="not a") as told:
+        Report.read(tmp_path)
+    assert not isinstance(told.value.__cause__, BadInput)
+
+
+def test_what_a_report_refuses_of_its_own_is_told_as_it_is(tmp_path):
+    damage = {"accuracies": [{"label": "a", "value": 86.1, "standing": "released", "deviation": None}]}
+    (tmp_path / "report.json").write_text(json.dumps(sample().to_json() | damage))
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        Report.read(tmp_path)
+
+
 def test_texts_from_outside_are_escaped_and_not_markup():
     mean = "<script>alert(1)</script> [bold]x[/bold] & $x$"
     report = dataclasses.replace(sample(), title=mean, notes=(mean,), config={mean: mean},
@@ -221,7 +251,7 @@ def test_nonsense_is_refused():
 
 
 def test_numbers_as_people_read_them():
-    assert [epsilon_text(e) for e in (2.0, 2.5274, 0.0, math.inf)] == ["2", "2.527", "0", "∞"]
+    assert [epsilon_text(e) for e in (2.0, 2.5274, 0.0004, 0.0, math.inf)] == ["2", "2.528", "0.001", "0", "∞"]
     assert percent(0.8768) == "87.7 %" and percent(0.8768, 0.0101) == "87.7 % ± 1.0"
     assert delta_text(1e-5) == "1e-5" and delta_text(2.5e-12) == "2.5e-12" and delta_text(0.0) == "0"
 

@@ -11,12 +11,14 @@ import pytest
 from stillhouse.platform.errors import BadInput, BudgetExhausted, RunFailed
 from stillhouse.platform.ledger import Ledger
 from stillhouse.platform.privacy.budget import BudgetKind
+from stillhouse.platform.privacy.curve_events import ZcdpEvent
 from stillhouse.platform.privacy.discrete_noise import ShareNoise
 from stillhouse.platform.privacy.distributed_mechanisms import Shared, SharedConfidentGNMax, SharedGNMax
 from stillhouse.platform.privacy.distributed_noise import NoiseShare
 from stillhouse.platform.privacy.events import event_from_json
 from stillhouse.platform.secure.ballot import Request, SecureBallot, VoteContribution, canonical
 from stillhouse.platform.secure.carrying import InProcess
+from stillhouse.platform.secure.checks import Checked
 from stillhouse.platform.secure.keys import Identity
 from stillhouse.platform.secure.member import Member
 from stillhouse.platform.secure.messages import Kind
@@ -118,6 +120,32 @@ def test_where_nothing_passes_nothing_more_is_asked(tmp_path: Path) -> None:
         and setting.charges() == [(4, "check queries")]
         and setting.carrier.rounds == 1
     )
+
+
+def test_what_a_check_has_cost_is_said_where_its_answers_do_not_fit(tmp_path: Path) -> None:
+    """Without a store in front nothing is kept, and that is not said."""
+    setting = Setting(tmp_path, replace(TWO_STEPS, threshold=0.0))
+    check, answer = TWO_STEPS.check_event(), TWO_STEPS.answer_event()
+    left = 4 * check.nano_rho() + 3 * answer.nano_rho() - 1
+    other = ZcdpEvent(setting.ledger.budget("scans").remaining[0] - left)
+    setting.ledger.charge("scans", key="another", event=other, purpose="other: queries")
+    with pytest.raises(BudgetExhausted) as refused:
+        setting.ballot.ask(CONTENT, 4)
+    assert refused.value.why == f"it holds 2 of them. The check cost rho {4 * check.nano_rho() / 1e9:g}"
+    assert setting.charges()[1:] == [(4, "check queries")] and setting.carrier.rounds == 1
+
+
+def test_a_check_that_is_handed_in_is_not_asked_for(tmp_path: Path) -> None:
+    """Its weight is that of the silos it is a sum over: with more of them than the answer has it decides."""
+    setting = Setting(tmp_path, replace(TWO_STEPS, threshold=0.0))
+    told: list[tuple[dict[int, Checked], list[int]]] = []
+    kept = {0: Checked(np.array([0, 0, 10_000]), 6)}
+    found = setting.ballot.ask(CONTENT, 4, kept=kept, keep=lambda new, failed: told.append((dict(new), list(failed))))
+    assert setting.charges() == [(3, "check queries"), (4, "answer queries")]
+    assert found.labels[0] == 2 and len(found.noisy["check"]) == 3 and found.passed.all()
+    [(new, failed)] = told
+    assert sorted(new) == [1, 2, 3] and failed == [] and all(check.voted == 6 for check in new.values())
+    assert np.array_equal(np.stack([new[row].noisy for row in (1, 2, 3)]), found.noisy["check"])
 
 
 EARLY = {1: Kind.MASKED, 2: Kind.MASKED}

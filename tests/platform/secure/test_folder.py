@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from stillhouse.platform.errors import BadInput, RunFailed, StillhouseError
+from stillhouse.platform.errors import BadInput, RunFailed, StillhouseError, TimedOut
 from stillhouse.platform.privacy.discrete_noise import ShareNoise
+from stillhouse.platform.secure import messages
 from stillhouse.platform.secure.agreement import Agreement
 from stillhouse.platform.secure.carrying import conduct
 from stillhouse.platform.secure.folder import AGREEMENT, HOME, IDENTITY, SecureFolder, make_identity
-from stillhouse.platform.secure.messages import Kind
+from stillhouse.platform.secure.messages import SERVER, Kind
 from stillhouse.platform.secure.protocol import Opening
 from stillhouse.platform.secure.server import Server
 from support.noise import RepeatableBytes
@@ -104,6 +106,55 @@ def test_a_damaged_state_loses_its_round_and_no_other(tmp_path: Path) -> None:
     (carrier.folders[0] / HOME / "round").write_bytes(b"nonsense")
     with charged(tmp_path) as ledger:
         assert carrier.ballot(ledger).ask(CONTENT, 4).voted == {"answer": 5}
+
+
+def opened(carrier: Folders, *, at: float) -> bytes:
+    """The first silo is in a round since then; a message of that round which comes too late is given back."""
+    terms = carrier.agreement.terms
+    server = Server(carrier.server, terms, Opening.new(terms, length=3, request="add up"))
+    at_the_time = SecureFolder(carrier.folders[0], clock=lambda: at)
+    keys = {1: at_the_time.handle(server.start()[1])}
+    assert (carrier.folders[0] / HOME / "round").exists()
+    return messages.write(
+        Kind.PEERS, sender=SERVER, round_id=messages.peek(keys[1])[1], body=b"", identity=carrier.server
+    )
+
+
+@pytest.mark.parametrize("age", [599.0, 601.0])
+def test_secrets_of_a_round_that_takes_too_long_are_forgotten_whatever_the_silo_is_told_next(
+    tmp_path: Path, age: float
+) -> None:
+    carrier = Folders(tmp_path)
+    silo = SecureFolder(carrier.folders[0], clock=lambda: 1000.0 + age)
+    kept = carrier.folders[0] / HOME / "round"
+
+    def another_question() -> None:
+        silo.keep_question("d" * 64, np.zeros(3, np.int64))
+
+    def nonsense() -> None:
+        with pytest.raises(BadInput):
+            silo.handle(b"nonsense")
+
+    def a_round_on_other_terms() -> None:
+        terms = replace(carrier.agreement.terms, threshold=4)
+        with pytest.raises(BadInput, match="other terms"):
+            silo.handle(Server(carrier.server, terms, Opening.new(terms, length=3, request="add up")).start()[1])
+
+    for told in (another_question, nonsense, a_round_on_other_terms):
+        opened(carrier, at=1000.0)
+        told()
+        assert kept.exists() == (age < 600)
+    late = opened(carrier, at=1000.0)
+    with pytest.raises(TimedOut if age > 600 else RunFailed):
+        silo.handle(late)
+    assert not kept.exists()
+
+
+def test_what_is_left_of_a_damaged_state_goes_with_the_next_question(tmp_path: Path) -> None:
+    carrier = Folders(tmp_path)
+    (carrier.folders[0] / HOME / "round").write_bytes(b"nonsense")
+    carrier.silo(1).keep_question("d" * 64, np.zeros(3, np.int64))
+    assert not (carrier.folders[0] / HOME / "round").exists()
 
 
 def test_secrets_are_their_owners_alone(tmp_path: Path) -> None:

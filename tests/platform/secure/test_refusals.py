@@ -229,6 +229,22 @@ def test_a_round_that_takes_too_long_is_forgotten() -> None:
             puppets.say(1, Kind.DELIVERY, puppets.delivery(1, (2, 3, 4)))
 
 
+@pytest.mark.parametrize("told", ["nonsense", "an opening that was"])
+def test_a_late_round_is_forgotten_with_the_first_message_though_it_is_refused(told: str) -> None:
+    parties, now = parties_of(), [0.0]
+    member = Member(
+        1, parties.identities[0], parties.terms, lambda opening: parties.vectors[0], seconds=5.0, clock=lambda: now[0]
+    )
+    opening = parties.server().start()[1]
+    member.handle(opening)
+    now[0] = 5.0
+    for over in (False, True):
+        with pytest.raises(BadInput):
+            member.handle(b"nonsense" if told == "nonsense" else opening)
+        assert (member.state == b"") == over
+        now[0] = 5.1
+
+
 @dataclass
 class Liar(Watched):
     """Member 2 reveals other shares than it holds, or had shared another secret than it used."""

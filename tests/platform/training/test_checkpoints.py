@@ -35,6 +35,17 @@ def test_the_last_two_are_kept(kept):
     assert len(list(kept.folder.iterdir())) == 2
 
 
+def test_what_another_process_removed_meanwhile_is_not_missed(kept, monkeypatch):
+    kept.save(state(1))
+    kept.save(state(2))
+    seen = kept._files()
+    Checkpoints(kept.folder).save(state(3))
+    monkeypatch.setattr(kept, "_files", lambda: seen)
+    kept.save(state(4))
+    monkeypatch.undo()
+    assert kept.load()["step"] in (3, 4)  # both have the number 3
+
+
 @pytest.mark.parametrize("where", [-17, 3, 40])
 def test_a_flipped_byte_falls_back_to_the_one_before_and_says_so(kept, said, where):
     kept.save(state(1))

@@ -15,6 +15,7 @@ from opacus.accountants.analysis.rdp import compute_rdp
 from stillhouse.platform.errors import BadInput, RunFailed
 from stillhouse.platform.privacy.accounting import plan_epsilon
 from stillhouse.platform.privacy.events import GaussianEvent, SubsampledGaussianEvent
+from stillhouse.platform.privacy.neighbours import EVERY_RELATION, Relation
 from stillhouse.platform.privacy.sampled_silos_event import SampledSilosEvent
 from stillhouse.platform.training.dpsgd import Grid
 from stillhouse.platform.training.fedavg import Client, FedAvg, federate, units
@@ -158,6 +159,7 @@ def test_a_whole_client_less_is_another_relation_and_a_smaller_figure(rate: floa
     assert isinstance(record, GaussianEvent if rate == 1 else SampledSilosEvent)
     assert isinstance(client, GaussianEvent if rate == 1 else SubsampledGaussianEvent)
     assert (client.rdp([2.0, 4.0, 16.0]) < record.rdp([2.0, 4.0, 16.0])).all()
+    assert record.relations == EVERY_RELATION and client.relations == {Relation.ADD_OR_REMOVE_ONE}
 
 
 def quadratic(target: Sequence[float], steps: int = 3) -> Client:
