@@ -18,6 +18,7 @@ from ...platform.data.images import ImageData
 from ...platform.errors import BadInput
 from ...platform.nn.architectures import NETWORKS
 from ...platform.privacy.validate import positive_int
+from ...platform.training.event_log import NOWHERE
 from ...platform.training.outcome import Metric
 from ...platform.training.progress import Silent
 from ...platform.training.run import LocalRun, Run
@@ -132,9 +133,15 @@ def _one(
 
 
 def by_itself(run: Run, name: str) -> LocalRun:
-    """A run of this process alone, in a folder of its own below the run's: other processes do other work meanwhile."""
+    """A run of this process alone, in a folder of its own below the run's: other processes do other work meanwhile.
+
+    Its trainings have the run's precision, and are told in the run's event log.
+    """
     reporter = getattr(run, "reporter", None) if run.world.first else Silent()
-    return LocalRun(run.folder / "networks" / name, seed=run.seed, device=run.device, reporter=reporter)
+    return LocalRun(
+        run.folder / "networks" / name, seed=run.seed, device=run.device, reporter=reporter, precision=run.precision,
+        events=getattr(run, "events", NOWHERE),
+    )  # fmt: skip
 
 
 def metrics_of(judged: Mapping[str, Judged], looks: int) -> dict[str, Metric]:

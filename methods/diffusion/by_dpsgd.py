@@ -16,7 +16,6 @@ from torch import Tensor
 from ...platform.diffusion.networks import Denoiser, Network, fresh
 from ...platform.diffusion.sampling import sample
 from ...platform.errors import BadInput
-from ...platform.privacy.events import GaussianEvent
 from ...platform.training.run import Run
 from ..labelled import LabelledData
 from ..private import PrivateWork
@@ -46,7 +45,7 @@ def released_by_dpsgd(
 
     def events(multiplier: float) -> list[Named]:
         named: list[Named] = [("denoiser by DP-SGD", settings.dpsgd.event(curator.records, multiplier))]
-        return [*named, *([(histogram.purpose, GaussianEvent(histogram.sigma))] if histogram else [])]
+        return [*named, *(histogram.events(curator.records) if histogram else [])]
 
     plan = make_plan(events, terms, epsilon=data.epsilon, delta=data.delta, noise_multiplier=settings.noise_multiplier)
     work = PrivateDenoiser(network, settings.schedule, settings.dpsgd, settings.draws, plan.noise_multiplier)

@@ -140,7 +140,10 @@ def distil(
 
     def loss(model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
         asked = ask(batch)
-        output = schedule.clean(model(asked.noisy, asked.step, asked.label), asked.noisy, asked.step, clamp=False)
+        # Losses, clipping and noise are in single precision, whatever the student multiplies in.
+        output = schedule.clean(
+            model(asked.noisy, asked.step, asked.label), asked.noisy, asked.step, clamp=False
+        ).float()
         images, noise = output.detach(), torch.randn_like(output) * blur if blur else None
         told: dict[str, Tensor] = {}
         if opponent is not None:

@@ -32,7 +32,7 @@ from .distilling import refuse_coupled_student
 from .made import Made
 from .modes import Mode
 from .oracle import Draw
-from .plan import GRADIENTS, ONE_GRADIENT, Named, make_plan, vector_events
+from .plan import GRADIENTS, ONE_GRADIENT, Named, make_plan, refuse_unless_affordable, vector_events
 from .released import teachers_of, vectors_of
 from .settings import Settings
 
@@ -59,13 +59,15 @@ def taught_by_gradients(
     """Plan, then train the student; every step is charged before its answer is drawn.
 
     Raises:
-        BudgetExhausted: the plan does not fit; nothing was spent.
+        BudgetExhausted: the plan does not fit, into the target or into what is left; nothing was spent. Where the silos are elsewhere
+            only the first is seen beforehand (`refuse_unless_affordable`).
     """
     teachers, width = teachers_of(data, run, key), math.prod(data.score.shape)
     plan = make_plan(
         lambda multiplier: gradient_events(settings, multiplier, width=width, teachers=teachers), terms,
         epsilon=data.epsilon, delta=data.delta, noise_multiplier=settings.noise_multiplier,
     )  # fmt: skip
+    refuse_unless_affordable(plan, data, run, key)
     refuse_coupled_student(fresh(settings.student, data.score.shape, data.classes, 0), data.score.shape)
     asked = key | {"noise_multiplier": plan.noise_multiplier, "teachers": teachers}
     weights = run.stage(
@@ -96,8 +98,9 @@ def _trained(
         noise = torch.randn(len(label), *shape).to(run.device)
         noisy = descend(model, schedule, noise, label, rungs=settings.rungs, down_to=rung)
         step = torch.full_like(label, ladder[rung])
-        output = schedule.clean(model(noisy, step, label), noisy, step, clamp=False)
-        inputs = {"x": noisy, "step": step, "label": label, "student": output.detach()}
+        output = schedule.clean(model(noisy, step, label), noisy, step, clamp=False).float()
+        # Its images are single precision as well: numpy has no bfloat16.
+        inputs = {"x": noisy.float(), "step": step, "label": label, "student": output.detach()}
         inputs["signal"] = schedule.signal(step)
         answer = ensemble.ask_vectors(
             DIRECTIONS if settings.normalise else TASK, {name: value.cpu().numpy() for name, value in inputs.items()},

@@ -27,6 +27,20 @@ AT_ONCE = 50
 PARTS = 10
 
 
+def refuse_missing_weights(weights: str) -> None:
+    """See whether there is a file.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if not Path(weights).is_file():
+        raise BadInput(
+            f"there is no file of Inception weights at {weights}",
+            why="FID and Inception score are defined by them, and nothing is fetched",
+            mend="put torch-fidelity's weights-inception-2015-12-05-6726825d.pth there, or leave method.judging.inception empty",
+        )
+
+
 def inception_metrics(
     run: Run, images: np.ndarray, test: np.ndarray, weights: str, *, inputs: Any
 ) -> dict[str, Metric]:
@@ -38,12 +52,7 @@ def inception_metrics(
         MissingExtra: torch-fidelity is not installed.
         BadInput: the file of weights is not there, or is not one.
     """
-    if not Path(weights).is_file():
-        raise BadInput(
-            f"there is no file of Inception weights at {weights}",
-            why="FID and Inception score are defined by them, and nothing is fetched",
-            mend="put torch-fidelity's weights-inception-2015-12-05-6726825d.pth there, or leave method.judging.inception empty",
-        )
+    refuse_missing_weights(weights)
 
     def measure() -> dict[str, float]:
         network = _network(weights).to(run.device)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...platform.data.images import ImageData
+from ...platform.errors import BadInput
 from ...platform.privacy.statement import PrivacyStatement
 from ...platform.privacy.validate import positive_int
 from ...platform.training.outcome import Metric
@@ -26,7 +27,7 @@ from ..condensation.forward import Forward
 from ..condensation.membership import Membership
 from ..condensation.recipe import Recipe, as_floats
 from ..condensation.standard import Standard
-from .inception import inception_metrics
+from .inception import inception_metrics, refuse_missing_weights
 from .proxy import fid_proxy
 from .synthetic import FILE, write_synthetic
 
@@ -40,7 +41,7 @@ class Judging:
     """How a synthetic set is judged.
 
     Args:
-        images: how many there are, classes in turn.
+        images: how many there are, two at least, classes in turn.
         evaluation: the networks that learn from it.
         proxy: the training of the FID-proxy's classifier.
         forward: how images go through networks.
@@ -59,8 +60,19 @@ class Judging:
 
     def __post_init__(self) -> None:
         positive_int(images=self.images)
+        if self.images < 2:
+            raise BadInput("a set of 1 image to be judged", why="distances of sets are about their spread, too")
         if isinstance(self.audit, bool) or not isinstance(self.audit, int) or self.audit < 0:
             positive_int(audit=self.audit)
+
+    def refuse_missing_files(self) -> None:
+        """See, before anything is charged or trained, whether what judging reads at the end is there.
+
+        Raises:
+            BadInput: it is not.
+        """
+        if self.inception is not None:
+            refuse_missing_weights(self.inception)
 
     def labels(self, classes: int, shares: tuple[float, ...] | None, seed: int) -> Tensor:
         """Labels (n,): classes in turn, or drawn by their shares."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...platform.errors import BadInput
-from ...platform.privacy.events import GaussianEvent
+from ...platform.privacy.sums import sums_event
 from ...platform.privacy.validate import positive
 from ...platform.training.files import check_name
 from ...platform.training.outcome import Outcome
@@ -52,13 +52,15 @@ class DpMeanImages:
         """Plan, charge, release, draw, judge.
 
         Raises:
+            BadInput: a file that judging reads is not there.
             BudgetExhausted: the release does not fit; nothing was spent.
         """
+        self.judging.refuse_missing_files()
         curator = data.curator
         if curator is None:
             raise BadInput("noisy class means need all records in one place, with a curator who charges")
         plan = make_plan(
-            lambda multiplier: [(PrivatePixels.purpose, GaussianEvent(multiplier))], TERMS, epsilon=data.epsilon,
+            lambda multiplier: [(PrivatePixels.purpose, sums_event(multiplier))], TERMS, epsilon=data.epsilon,
             delta=data.delta, noise_multiplier=self.noise_multiplier,
         )  # fmt: skip
         key = {"data": data.identity, "seed": run.seed, "noise_multiplier": plan.noise_multiplier}

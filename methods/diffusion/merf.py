@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from ...platform.data.images import ImageData
 from ...platform.data.procedural import procedural_images
 from ...platform.errors import BadInput
-from ...platform.privacy.events import Event, GaussianEvent
+from ...platform.privacy.events import Event
 from ...platform.privacy.noise import Noise, SystemNoise
+from ...platform.privacy.sums import sums_event
 from ...platform.privacy.validate import positive, positive_int
 from ...platform.training.files import check_name
 from ...platform.training.loop import train
@@ -84,13 +85,15 @@ class DpMerf:
         """Plan, charge, release, teach, judge.
 
         Raises:
+            BadInput: a file that judging reads is not there.
             BudgetExhausted: the release does not fit; nothing was spent.
         """
+        self.judging.refuse_missing_files()
         curator = data.curator
         if curator is None:
             raise BadInput("DP-MERF needs all records in one place, with a curator who charges")
         plan = make_plan(
-            lambda multiplier: [(PrivateFeatures.purpose, GaussianEvent(multiplier))], TERMS, epsilon=data.epsilon,
+            lambda multiplier: [(PrivateFeatures.purpose, sums_event(multiplier))], TERMS, epsilon=data.epsilon,
             delta=data.delta, noise_multiplier=self.noise_multiplier,
         )  # fmt: skip
         features = PixelFeatures.draw(data.shape, self.frequencies, self.width, seed=run.seed_for("features"))
@@ -246,7 +249,7 @@ class PrivateFeatures:
 
     def events(self, records: int) -> list[tuple[str, Event]]:
         """One Gaussian release; a record that comes or goes moves one class's sum by at most length 1."""
-        return [(self.purpose, GaussianEvent(self.sigma, squared_sensitivity=1))]
+        return [(self.purpose, sums_event(self.sigma))]
 
     def compute(self, private: ImageData, run: Run) -> Tensor:
         """Return the noisy sums (K, 2F + 1)."""

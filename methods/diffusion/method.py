@@ -32,7 +32,7 @@ from .judging import accuracy_on_real, judge_synthetic, picture
 from .made import Made
 from .modes import Mode
 from .plan import dpsgd_terms
-from .released import refuse_other_schedule, released_targets
+from .released import refuse_other_teachers, released_targets
 from .settings import Settings
 
 STUDENT = "student.safetensors"
@@ -47,9 +47,10 @@ class DpSad(Settings):
         """Make the student, sample, judge.
 
         Raises:
-            BadInput: settings and data do not fit.
+            BadInput: settings and data do not fit, or a file that judging reads is not there.
             BudgetExhausted: the plan costs more than is left; nothing was spent.
         """
+        self.judging.refuse_missing_files()
         made = self._make(data, run)
         test = data.score if isinstance(data, TransferData) else data.test
         train = data.train if isinstance(data, LabelledData) and not self.which.covered else None
@@ -111,7 +112,7 @@ class DpSad(Settings):
         if isinstance(data, TransferData):
             terms = self.budget_terms(epsilon=data.epsilon, delta=data.delta)
             assert terms is not None
-            refuse_other_schedule(self.schedule, data)
+            refuse_other_teachers(self.schedule, data)
             make = released_targets if mode is Mode.RELEASED_TARGETS else taught_by_gradients
             made = make(self, data, terms, run, key)
             # The ground looks for what was bought by vote.

@@ -11,20 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...platform.errors import BadInput, BudgetExhausted
 from ...platform.privacy.accounting import plan_epsilon
 from ...platform.privacy.budget import BudgetKind, near_optimal_orders
 from ...platform.privacy.calibration import smallest_scale
 from ...platform.privacy.events import Event
-from ...platform.privacy.statement import PrivacyStatement, Release
+from ...platform.privacy.statement import PrivacyStatement, Release, epsilon_up
 from ...platform.privacy.vector_mean import VectorMean
-from ..transfer import BudgetTerms
+from ...platform.training.run import Run
+from ..transfer import BudgetTerms, TransferData
 
 Named = tuple[str, Event]
 TARGETS = "noisy means of the teachers' clipped estimates"
 GRADIENTS = "noisy means of the teachers' clipped gradients"
 ONE_GRADIENT = "clipped and noised gradients of one teacher, drawn in secret"
+AFFORDABLE = "ask for less, or raise the budget with `stillhouse ledger grant`"
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,32 @@ def make_plan(
     plan = Plan(tuple(events(noise_multiplier)), noise_multiplier, terms.neighbouring, terms.orders)
     if plan.epsilon(delta) > epsilon * (1 + 1e-9):
         raise BudgetExhausted(
-            f"the plan costs epsilon {plan.epsilon(delta):.4g} at delta {delta:g} ({plan.neighbouring}), the target is {epsilon:g}",
-            why="; ".join(f"{name}: {plan_epsilon([event], delta):.3g} alone" for name, event in plan.events),
+            f"the plan costs epsilon {epsilon_up(plan.epsilon(delta))} at delta {delta:g} ({plan.neighbouring}), "
+            f"the target is {epsilon:g}",
+            why="; ".join(
+                f"{name}: {epsilon_up(plan_epsilon([event], delta), digits=3)} alone" for name, event in plan.events
+            ),
             mend="leave method.noise_multiplier empty, or ask for less",
         )
     return plan
+
+
+def refuse_unless_affordable(plan: Plan, data: TransferData, run: Run, key: dict[str, Any]) -> None:
+    """See, before the first question, whether the whole plan fits into what is left; kept, so that a restart does not count twice.
+
+    Where the silos are elsewhere nobody here sees their ledger: there the aggregator refuses the question that does not fit any more,
+    and what was asked until then is spent.
+
+    Raises:
+        BudgetExhausted: it does not fit; nothing was spent.
+    """
+
+    def see() -> dict[str, float]:
+        if data.curator is not None:
+            data.curator.refuse_unless_affordable(plan.events, mend=AFFORDABLE)
+        return {"epsilon": plan.epsilon(data.delta), "noise_multiplier": plan.noise_multiplier}
+
+    run.stage("plan", see, inputs=key | {"noise_multiplier": plan.noise_multiplier}, once=True)
 
 
 def vector_events(

@@ -31,7 +31,7 @@ from ..transfer import BudgetTerms, TransferData
 from .distilling import Opponent, Question, distil, refuse_coupled_student
 from .made import Made
 from .oracle import VectorEnsemble
-from .plan import TARGETS, Named, Plan, make_plan, vector_events
+from .plan import TARGETS, Named, Plan, make_plan, refuse_unless_affordable, vector_events
 from .settings import Settings
 
 # Rows in one question: an answer travels whole.
@@ -43,7 +43,8 @@ def released_targets(settings: Settings, data: TransferData, terms: BudgetTerms,
     """Plan, buy, and teach the student, round by round.
 
     Raises:
-        BudgetExhausted: the whole plan does not fit; nothing was spent.
+        BudgetExhausted: the whole plan does not fit, into the target or into what is left; nothing was spent. Where the silos are
+            elsewhere only the first is seen beforehand (`refuse_unless_affordable`).
     """
     teachers, width = teachers_of(data, run, key), math.prod(data.score.shape)
 
@@ -52,6 +53,7 @@ def released_targets(settings: Settings, data: TransferData, terms: BudgetTerms,
         return vector_events(TARGETS, mechanism, rows=settings.queries, width=width, teachers=teachers)
 
     plan = make_plan(events, terms, epsilon=data.epsilon, delta=data.delta, noise_multiplier=settings.noise_multiplier)
+    refuse_unless_affordable(plan, data, run, key)
     shape, classes = data.score.shape, data.classes
     student = fresh(settings.student, shape, classes, run.seed_for("student")).to(run.device)
     refuse_coupled_student(student, shape)
@@ -81,23 +83,30 @@ def vectors_of(data: TransferData) -> VectorEnsemble:
         BadInput: they do not.
     """
     if not hasattr(data.ensemble, "ask_vectors"):
-        raise BadInput("these teachers answer with labels only", mend="use silos=diffusion")
+        raise _labels_only()
     ensemble: Any = data.ensemble
     found: VectorEnsemble = ensemble
     return found
 
 
-def refuse_other_schedule(schedule: Schedule, data: TransferData) -> None:
-    """See, before anything is asked, whether the teachers mix the same noise in at the same steps, where that is known here.
+def _labels_only() -> BadInput:
+    return BadInput("these teachers answer with labels only", mend="use silos=diffusion")
+
+
+def refuse_other_teachers(schedule: Schedule, data: TransferData) -> None:
+    """See, before anything is asked, whether these teachers can answer, where it is known here what they are: they give vectors, and
+    mix the same noise in at the same steps.
 
     Where the silos are elsewhere each of them looks itself (`platform.diffusion.teacher.OtherSchedule`).
 
     Raises:
-        BadInput: they do not.
+        BadInput: they only vote, or have another schedule.
     """
-    told = dict(data.teacher or {})
-    if told.pop("name", None) != DIFFUSION:
+    if not data.teacher:
         return
+    told = dict(data.teacher)
+    if told.pop("name", None) != DIFFUSION:
+        raise _labels_only()
     theirs = DiffusionTeacher(**told).schedule
     if not schedule.same_levels(theirs):
         mine, other = (f"{s.steps} steps with beta from {s.beta_start:g} to {s.beta_end:g}" for s in (schedule, theirs))

@@ -14,8 +14,9 @@ from ...platform.diffusion.denoising import Training, drawn_losses, train_denois
 from ...platform.diffusion.networks import Network, Shape, fresh
 from ...platform.diffusion.sampling import centred
 from ...platform.diffusion.schedule import Schedule
-from ...platform.privacy.events import Event, GaussianEvent
+from ...platform.privacy.events import Event
 from ...platform.privacy.noise import Noise, SystemNoise
+from ...platform.privacy.sums import sums_event
 from ...platform.training.dpsgd import DpSgd, dp_sgd, refuse_unless_trainable
 from ...platform.training.run import Run
 from ..condensation.private import noisy_sums
@@ -78,7 +79,7 @@ class PrivateHistogram:
 
     def events(self, records: int) -> list[tuple[str, Event]]:
         """A record that comes or goes moves one count by one."""
-        return [(self.purpose, GaussianEvent(self.sigma, squared_sensitivity=1))]
+        return [(self.purpose, sums_event(self.sigma))]
 
     def compute(self, private: ImageData, run: Run) -> Tensor:
         """The noisy counts (K,)."""

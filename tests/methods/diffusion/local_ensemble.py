@@ -80,11 +80,14 @@ class LocalEnsemble:
 
 
 class LocalCurator:
-    """Holds records, and keeps what was charged."""
+    """Holds records, and keeps what was charged, and what was asked about beforehand."""
 
-    def __init__(self, private: ImageData) -> None:
-        self.private = private
+    partition = None
+
+    def __init__(self, private: ImageData, *, affordable: bool = True) -> None:
+        self.private, self.affordable = private, affordable
         self.charges: list[tuple[str, Event]] = []
+        self.planned: list[tuple[str, Event]] = []
 
     @property
     def records(self) -> int:
@@ -92,7 +95,10 @@ class LocalCurator:
         return len(self.private)
 
     def refuse_unless_affordable(self, events: Sequence[tuple[str, Event]], *, mend: str) -> None:
-        """Everything is."""
+        """Everything is, or nothing."""
+        self.planned = list(events)
+        if not self.affordable:
+            raise BudgetExhausted("the whole plan does not fit", mend=mend)
 
     def release(self, work: PrivateWork, run: Run) -> object:
         """Charge, compute."""

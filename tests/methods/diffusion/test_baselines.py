@@ -13,7 +13,7 @@ from stillhouse.methods.diffusion.synthetic import read_synthetic
 from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.privacy.accounting import plan_epsilon
 from stillhouse.platform.privacy.events import GaussianEvent
-from stillhouse.platform.privacy.neighbours import ADD_OR_REMOVE
+from stillhouse.platform.privacy.neighbours import ADD_OR_REMOVE, Relation
 from stillhouse.platform.privacy.sums import HEADROOM
 from stillhouse.platform.training.outcome import execute
 from support.noise import ZeroNoise
@@ -33,7 +33,7 @@ def test_one_release_is_charged_and_stated(made: DpMerf | DpMeanImages, tmp_path
     (release,) = outcome.privacy.releases
     assert isinstance(event, GaussianEvent) and (release.name, dict(release.event_json)) == (name, event.to_json())
     assert outcome.privacy.epsilon == plan_epsilon([event], 1e-4) and 0.999 * 10 < outcome.privacy.epsilon <= 10
-    assert outcome.privacy.neighbouring == ADD_OR_REMOVE
+    assert outcome.privacy.neighbouring == ADD_OR_REMOVE and event.relations == {Relation.ADD_OR_REMOVE_ONE}
     images, labels, _, told = read_synthetic(tmp_path / "synthetic.npz")
     assert images.shape == (40, 1, 8, 8) and labels.tolist() == [k % 10 for k in range(40)] and told == outcome.privacy
     spent = list(curator.charges)

@@ -15,8 +15,9 @@ from stillhouse.platform.diffusion.networks import Network
 from stillhouse.platform.diffusion.schedule import Schedule
 from stillhouse.platform.errors import BudgetExhausted
 from stillhouse.platform.privacy.calibration import dpsgd_noise_multiplier
-from stillhouse.platform.privacy.events import GaussianEvent, SubsampledGaussianEvent
+from stillhouse.platform.privacy.events import SubsampledGaussianEvent
 from stillhouse.platform.privacy.neighbours import ADD_OR_REMOVE
+from stillhouse.platform.privacy.sums import sums_event
 from stillhouse.platform.training.dpsgd import DpSgd
 from stillhouse.platform.training.outcome import execute
 from support.noise import ZeroNoise, repeatable_noise
@@ -87,6 +88,6 @@ def test_the_histogram_is_the_counts_and_noise() -> None:
     noisy = np.stack([PrivateHistogram(3.0, repeatable_noise(k)).compute(data, run).numpy() for k in range(200)])  # type: ignore[arg-type]
     assert np.allclose(noisy.mean(0), truth, atol=5 * 3 / np.sqrt(200))
     assert noisy.std() == pytest.approx(np.sqrt(9 / 0.98**2 + truth.var()), rel=0.1)
-    assert PrivateHistogram(3.0).events(200) == [("histogram of classes", GaussianEvent(3.0))]
+    assert PrivateHistogram(3.0).events(200) == [("histogram of classes", sums_event(3.0))]
     found = shares(torch.tensor([30.0, -4.0, 10.0]))
     assert sum(found) == pytest.approx(1) and min(found) > 0 and found[0] == pytest.approx(30 / 41)

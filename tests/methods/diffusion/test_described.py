@@ -15,8 +15,11 @@ from stillhouse.methods.diffusion.distilling import Question
 from stillhouse.methods.diffusion.made import hash_of
 from stillhouse.methods.diffusion.modes import NOT_ESTABLISHED, Mode
 from stillhouse.methods.diffusion.synthetic import read_synthetic
+from stillhouse.platform.diffusion.schedule import Schedule
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.outcome import execute
+from stillhouse.platform.training.progress import Silent
+from stillhouse.platform.training.run import LocalRun
 from support.noise import ZeroNoise
 
 from .local_ensemble import silent_run
@@ -101,6 +104,14 @@ def test_without_the_dilution_the_noise_is_sigma_times_the_bound(
     found = described.as_described(made, data, silent_run(tmp_path), {})
     assert {call["deviation"] for call in seen} == {wanted} and all(call["normalise"] for call in seen)
     assert found.statement.epsilon == float("inf")
+
+
+def test_a_student_that_predicts_the_image_in_half_precision_is_clipped_all_the_same(tmp_path: Path) -> None:
+    """Its estimate would be of half precision, of which clipping knows no bound."""
+    data, _ = labelled_data(private=False)
+    made = method(Mode.AS_DESCRIBED, schedule=Schedule(prediction="sample"))
+    found = described.as_described(made, data, LocalRun(tmp_path, precision="bfloat16", reporter=Silent()), {})
+    assert all(value.isfinite().all() for value in found.weights.values())
 
 
 def test_a_teacher_is_trained_once_for_all_students_of_a_folder(tmp_path: Path) -> None:

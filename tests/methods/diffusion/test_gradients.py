@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from stillhouse.methods.diffusion.modes import Mode
+from stillhouse.platform.errors import BudgetExhausted
 from stillhouse.platform.privacy.events import GaussianEvent, event_from_json
 from stillhouse.platform.privacy.one_teacher_event import OneTeacherEvent
 from stillhouse.platform.training.outcome import execute
+from stillhouse.platform.training.progress import Silent
+from stillhouse.platform.training.run import LocalRun
 
 from .local_ensemble import LocalEnsemble, silent_run, transfer_data
 from .tiny import ensemble, method
@@ -36,10 +39,27 @@ def test_every_step_is_asked_and_charged_once(mode: Mode, draw: str, tmp_path: P
     assert 0.999 * 10 < outcome.privacy.epsilon <= 10
     # A longer training costs more: with the noise that the shorter one had, it does not fit.
     longer = method(mode, distillation=replace(method().distillation, steps=12))
-    more = ensemble()
+    more, noise = ensemble(), asked.charges[0][2]
+    with pytest.raises(BudgetExhausted, match="the plan costs epsilon"):
+        execute(replace(longer, noise_multiplier=noise), transfer_data(more), silent_run(tmp_path / "unfit"))
+    assert not more.charges
     told = execute(longer, transfer_data(more), silent_run(tmp_path / "longer"))
-    assert more.rows == 120 and more.charges[0][2] > asked.charges[0][2]
+    assert more.rows == 120 and more.charges[0][2] > noise
     assert told.privacy.epsilon <= 10
+
+
+def test_half_precision_reaches_the_training_and_not_the_questions(tmp_path: Path) -> None:
+    """numpy has no bfloat16: what is asked is float32, whatever the student multiplies in."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        asked = ensemble()
+        run = LocalRun(tmp_path / precision, precision=precision, reporter=Silent())
+        execute(method(Mode.AGGREGATED_OUTPUT_GRAD), transfer_data(asked), run)
+        assert {inputs[name].dtype.name for _, inputs in asked.asked for name in ("x", "student", "signal")} == {
+            "float32"
+        }
+        found[precision] = asked.asked[-1][1]["student"]
+    assert not np.array_equal(found["float32"], found["bfloat16"]), "the precision did not reach the training"
 
 
 @pytest.mark.parametrize("mode", [Mode.AGGREGATED_OUTPUT_GRAD, Mode.SHARDED_OUTPUT_GRAD])

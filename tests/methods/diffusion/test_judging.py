@@ -10,15 +10,18 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from stillhouse.methods.condensation.membership import Membership
+from stillhouse.methods.diffusion import DpMeanImages, DpMerf, DpSad
 from stillhouse.methods.diffusion.judging import Judging, judge_synthetic, nearest_neighbour_ratio
+from stillhouse.methods.diffusion.modes import Mode
 from stillhouse.methods.diffusion.proxy import fid_proxy, frechet
 from stillhouse.methods.diffusion.synthetic import read_synthetic, write_synthetic
 from stillhouse.platform.data.sources import load
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.privacy.statement import public, uncovered
+from stillhouse.platform.training.outcome import execute
 
 from .local_ensemble import few_digits, silent_run
-from .tiny import JUDGING
+from .tiny import JUDGING, labelled_data, method
 
 
 def test_the_frechet_distance_is_the_textbooks() -> None:
@@ -84,6 +87,24 @@ def test_labels_are_in_turn_or_by_their_shares() -> None:
     assert np.allclose(drawn.bincount() / 1000, [0.5, 0.3, 0.2], atol=5 * 0.016)
     with pytest.raises(BadInput, match="audit"):
         replace(settings, audit=-1)
+
+
+def test_a_set_that_has_no_spread_is_refused_before_it_is_made() -> None:
+    with pytest.raises(BadInput, match="1 image"):
+        Judging(images=1)
+    assert Judging(images=2).images == 2
+
+
+@pytest.mark.parametrize("kind", [DpSad, DpMerf, DpMeanImages])
+def test_weights_that_are_not_there_are_missed_before_anything_is_charged(
+    kind: type[DpSad | DpMerf | DpMeanImages], tmp_path: Path
+) -> None:
+    data, curator = labelled_data(private=True)
+    judging = replace(JUDGING, inception=str(tmp_path / "MISSING"))
+    made = replace(method(Mode.DPSGD_STUDENT), judging=judging) if kind is DpSad else kind(judging=judging)
+    with pytest.raises(BadInput, match="no file of Inception weights"):
+        execute(made, data, silent_run(tmp_path))  # type: ignore[arg-type]
+    assert not curator.charges and not curator.planned
 
 
 def test_another_file_is_no_synthetic_set(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.privacy.statement import REPLACE_ONE
 from stillhouse.platform.training.outcome import Outcome, execute
 
-from .local_ensemble import LocalEnsemble, few_digits, silent_run, transfer_data
+from .local_ensemble import LocalCurator, LocalEnsemble, few_digits, silent_run, transfer_data
 from .tiny import TEACHER, ensemble, method
 
 
@@ -110,6 +110,24 @@ def test_nothing_is_asked_if_the_whole_does_not_fit(tmp_path: Path) -> None:
     assert not asked.charges
 
 
+@pytest.mark.parametrize("mode", [Mode.RELEASED_TARGETS, Mode.AGGREGATED_OUTPUT_GRAD, Mode.SHARDED_OUTPUT_GRAD])
+def test_nothing_is_asked_if_the_whole_is_more_than_what_is_left(mode: Mode, tmp_path: Path) -> None:
+    """The target may be above what the ledger still holds. What was seen once is not counted again after a restart."""
+    asked, curator = ensemble(), LocalCurator(few_digits(30), affordable=False)
+    data = replace(transfer_data(asked), curator=curator)
+    with pytest.raises(BudgetExhausted, match="the whole plan does not fit"):
+        execute(method(mode), data, silent_run(tmp_path))
+    assert not asked.charges and not asked.asked
+    curator.affordable, honest = True, asked.noise
+    asked.noise = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        execute(method(mode), data, silent_run(tmp_path))
+    assert len(asked.charges) == 1, "the first answer was charged, and its noise failed"
+    curator.affordable, asked.noise = False, honest
+    outcome = execute(method(mode), data, silent_run(tmp_path))
+    assert [dict(r.event_json) for r in outcome.privacy.releases] == [e.to_json() for _, e in curator.planned]
+
+
 def test_an_aggregator_that_refuses_in_the_middle_ends_the_run(tmp_path: Path) -> None:
     asked = ensemble()
     asked.most_rows = 10
@@ -140,6 +158,23 @@ def test_teachers_that_only_vote_and_data_of_another_kind_are_refused(tmp_path: 
         execute(method(), replace(data, ensemble=object()), silent_run(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="works on labelled images"):
         execute(method(Mode.NONPRIVATE), data, silent_run(tmp_path))
+
+
+@pytest.mark.parametrize("mode", [Mode.RELEASED_TARGETS, Mode.AGGREGATED_OUTPUT_GRAD, Mode.SHARDED_OUTPUT_GRAD])
+def test_silos_that_are_known_to_vote_only_are_not_waited_for(mode: Mode, tmp_path: Path) -> None:
+    """An ensemble across the wire has `ask_vectors` whatever its silos are: asked, it would wait in vain."""
+
+    class Away:
+        def ask_vectors(self, *_: object, **__: object) -> None:
+            raise AssertionError("nobody may be asked")
+
+        @property
+        def teachers(self) -> int:
+            raise AssertionError("nobody may be counted")
+
+    away = replace(transfer_data(ensemble()), ensemble=Away(), teacher={"name": "scatter_ridge", "components": 40})  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match=r"labels only.*use silos=diffusion"):
+        execute(method(mode), away, silent_run(tmp_path))
 
 
 @pytest.mark.parametrize("mode", [Mode.RELEASED_TARGETS, Mode.AGGREGATED_OUTPUT_GRAD, Mode.SHARDED_OUTPUT_GRAD])

@@ -43,6 +43,17 @@ def test_a_teacher_depends_on_its_shard_and_its_seed_alone(state: State) -> None
     assert not same(other, state)
 
 
+@pytest.mark.parametrize("task", ["targets", "gradients", "directions"])
+def test_one_record_moves_every_row_of_an_answer(state: State, task: str) -> None:
+    """So a batch of B rows has the sensitivity 2 C sqrt(B), and not 2 C."""
+    data = digits(30)
+    images = data.images.copy()
+    images[7] = 255 - images[7]
+    other = TEACHER.train(ImageData(images, data.labels, CLASSES, data.name), seed=3)
+    asked = question(6, student=task != "targets")
+    assert (TEACHER.answer(state, task, asked)[0] != TEACHER.answer(other, task, asked)[0]).any(1).all()
+
+
 def test_a_state_travels(state: State) -> None:
     assert same(value_from_bytes(value_to_bytes(state)), state)
 
