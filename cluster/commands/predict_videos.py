@@ -12,7 +12,7 @@ from ...platform.errors import BadInput
 from ...platform.privacy.validate import finite
 
 if TYPE_CHECKING:
-    from ...methods.recognition.naco.predicting import VideoVerdict
+    from ...methods.recognition.naco.predicting import Predicted
 
 # What is asked of a recogniser of faces only, by its option.
 OF_PICTURES = {
@@ -40,19 +40,26 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.landmarks == "files" and options.table is None:
         raise BadInput("--landmarks files without a file", mend="give --table NAME.npz")
-    found, card, notes = predict_videos(
+    found = predict_videos(
         options.model, options.pictures, landmarks=options.landmarks, table=options.table, threshold=options.threshold,
         plots=options.timelines,
     )  # fmt: skip
     for line in _lines(found):
         print(line, file=sys.stderr)
-    for note in notes:
+    for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    return {"model": card.to_json(), "videos": [asdict(one) for one in found], "notes": notes}
+    return {
+        "model": found.card.to_json(),
+        "videos": [asdict(one) for one in found.videos],
+        "failed": [asdict(one) for one in found.failed],
+        "notes": list(found.notes),
+    }
 
 
-def _lines(found: list[VideoVerdict]) -> Iterable[str]:
-    for one in found:
+def _lines(found: Predicted) -> Iterable[str]:
+    for lost in found.failed:
+        yield f"{lost.name}: not scored ({lost.why})"
+    for one in found.videos:
         sure = "" if one.low is None else f", 95 % interval over clips {one.low:+.3f} to {one.high:+.3f}"
         yield f"{one.name}: score {one.score:+.3f}{sure}; {one.verdict}"
         seconds = one.frames / one.fps

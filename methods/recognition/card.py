@@ -41,7 +41,10 @@ class Card:
         back_by: what does that.
         flipped: whether the embedding is the sum of those of a picture and its mirror image.
         threshold: cosine of two embeddings from which on both are said to be one person; None: none was set.
-        fmr: share of pairs of different people at or above `threshold` when it was set.
+        fmr: share of pairs of different people at or above `threshold` on the data that it was set on.
+        held_fmr: share of such pairs to come that pass it at most, with `confidence`, if they are independent and of the same source
+            (data, preparation, no mask); None: nothing is promised.
+        confidence: see there.
         least_quality: length of an embedding below which nothing is decided; None: everything is.
         teacher: what the weights were distilled from, and `teacher_licence` its licence; "": nothing.
         licence: of the weights.
@@ -64,6 +67,8 @@ class Card:
     flipped: bool = True
     threshold: float | None = None
     fmr: float | None = None
+    held_fmr: float | None = None
+    confidence: float | None = None
     least_quality: float | None = None
     teacher: str = ""
     teacher_licence: str = ""
@@ -83,7 +88,7 @@ class Card:
         )
         if self.back_to is not None:
             positive_int(back_to=self.back_to)
-        for name in ("threshold", "fmr", "least_quality"):
+        for name in ("threshold", "fmr", "held_fmr", "confidence", "least_quality"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
                 raise BadInput(f"{name} of a card must be a finite number, or none")

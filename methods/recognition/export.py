@@ -29,7 +29,7 @@ MOST_FACES = 2000
 def adapted(stored: Stored, faces: GivenPictures) -> Stored:
     """The recogniser with batch normalisation adapted to faces like those it will see (FaceBN, `mix`).
 
-    The threshold is dropped: it was set on scores of the network as it was trained.
+    Threshold and least quality are dropped: they were set on embeddings of the network as it was trained.
 
     Raises:
         BadInput: the network has no batch normalisation.
@@ -43,7 +43,10 @@ def adapted(stored: Stored, faces: GivenPictures) -> Stored:
     ]
     found = adapt_bn(stored.network, batches, "mix")
     words = "; ".join([*found.notes, "the threshold was dropped: set another"])
-    return Stored(replace(stored.card, adapted=words, threshold=None, fmr=None), found.model)
+    card = replace(
+        stored.card, adapted=words, threshold=None, fmr=None, held_fmr=None, confidence=None, least_quality=None
+    )
+    return Stored(card, found.model)
 
 
 def pixels(faces: GivenPictures, numbers: Sequence[int]) -> Tensor:
@@ -91,14 +94,22 @@ def _uses(card: Card) -> list[str]:
     found = [
         f"It is given RGB pictures of {card.aligned} pixels, aligned, in [0, 1], {card.preparation()}.",
         "An embedding is the sum of those of a picture and its mirror image." if card.flipped else "",
-        ""
-        if card.threshold is None
-        else f"Two show one person from a cosine of {card.threshold:.4f} on (FMR {card.fmr}).",
+        _decision(card),
         f"Adapted: {card.adapted}." if card.adapted else "",
         f"Trained on {card.trained_on}. Licence: {card.licence}.",
         f"Distilled from {card.teacher} (licence: {card.teacher_licence or 'not stated'})." if card.teacher else "",
     ]
     return [line for line in found if line]
+
+
+def _decision(card: Card) -> str:
+    """From which cosine on two pictures show one person, and how often that is wrong of different people; "" without a threshold."""
+    if card.threshold is None:
+        return ""
+    words = f"Two show one person from a cosine of {card.threshold:.4f} on (FMR {card.fmr} on the pairs it was set on"
+    if card.held_fmr is not None:
+        words += f"; at most {card.held_fmr} on such pairs to come, with confidence {card.confidence}"
+    return f"{words})."
 
 
 def _write_weights(network: nn.Module, card: Card, folder: Path, place: Path) -> None:

@@ -13,10 +13,10 @@ from ...platform.errors import BadInput
 from ...platform.training.outcome import Metric
 from ...platform.training.run import Run
 from ...platform.verification.bootstrap import PeopleOfPairs, Records, mean_of, paired_bootstrap
-from ...platform.verification.roc import measurable
+from ...platform.verification.roc import OperatingPoint, measurable
 from .card import Card
 from .embedding import embed, templates
-from .judging import Gallery, Judged, judge, prefixed
+from .judging import CONFIDENCE, Gallery, Judged, card_point, judge, prefixed, said_of_folds
 from .kept import kept_beside
 from .learning import Learnt
 from .looking import Look, adapted, embedded
@@ -37,12 +37,13 @@ CURVE_COLUMNS = ("shift", "faces", "accuracy", "change")
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What the judging found."""
+    """What the judging found; `point` is the card's threshold, and what it does on the test pairs."""
 
     metrics: Mapping[str, Metric]
     baselines: Mapping[str, Mapping[str, Metric]]
     notes: tuple[str, ...]
     judged: Mapping[str, Judged]
+    point: OperatingPoint | None = None
     least_quality: float | None = None
     shifted: tuple[tuple[object, ...], ...] = ()
     curve: tuple[tuple[object, ...], ...] = ()
@@ -85,7 +86,8 @@ class FaceReport:
         if judging.adapt != "none":
             judged[FACE_BN] = self._adapted(student, self._look(), tell=True)
             metrics |= _few(judged[FACE_BN], "adapted_")
-        least = self._limit(judged["student"])
+        point = card_point(judged["student"].verification.roc, judging.fmr)
+        least = self._limit(judged["student"], point)
         shifted = self._shifted(student, metrics)
         judged[HIGH] = self._of_teacher(None)
         judged[UP] = self._of_teacher(self._low.size)
@@ -102,7 +104,8 @@ class FaceReport:
                 f"no TAR at FAR {', '.join(left_out)}: {self._impostors():,} impostor pairs are too few (ten over the rate are needed)"
             )
         return Found(
-            metrics, baselines, tuple(self._said()), judged, least, shifted, self._curve(student), self._resolutions(student, judged)
+            metrics, baselines, tuple(self._said()), judged, point, least, shifted, self._curve(student),
+            self._resolutions(student, judged),
         )  # fmt: skip
 
     def write(self, learnt: Learnt, found: Found) -> dict[str, str]:
@@ -216,32 +219,37 @@ class FaceReport:
             f"{100 * found.high:+.1f} (paired bootstrap over {drawn} of the test; no other seed was trained)"
         )
 
-    def _limit(self, student: Judged) -> float | None:
-        """The card's least quality; a note says what it does, or why there is none."""
+    def _limit(self, student: Judged, point: OperatingPoint | None) -> float | None:
+        """The card's least quality, for its threshold; a note says what it does, or why there is none."""
         error = self._settings.judging.abstain_error
         if error is None:
             return None
+        if point is None:
+            self._notes.append(
+                f"the card sets no least quality, since it has no threshold either: {self._impostors():,} impostor pairs are too few "
+                f"for FMR {self._settings.judging.fmr:g}"
+            )
+            return None
         try:
-            kept = student.least_quality(error)
+            kept = student.least_quality(self._data.pairs.same, point.threshold, error)
         except BadInput as none:
             self._notes.append(f"the card sets no least quality, so everything is decided: {none}")
             return None
         self._notes.append(
             f"below a quality of {kept.threshold:.3g} nothing is decided: {100 * kept.coverage:.0f} % of the test pairs are, "
-            f"{100 * kept.error:.1f} % of these wrongly (at most {100 * kept.bound:.1f} % with confidence {kept.confidence:g}, "
-            "were pairs independent)"
+            f"{100 * kept.error:.1f} % of these wrongly at the card's threshold (at most {100 * kept.bound:.1f} % with confidence "
+            f"{kept.confidence:g}, were pairs independent and mixed as these)"
         )
         return kept.threshold
 
     def _card(self, found: Found) -> Card:
-        settings, roc = self._settings, found.judged["student"].verification.roc
-        point = roc.at_far(settings.judging.fmr) if measurable((settings.judging.fmr,), roc.negatives) else None
-        train = self._data.train
+        settings, point, train = self._settings, found.point, self._data.train
         return Card(
             settings.student.name, resolution=self._low.size, embedding_length=settings.student.embedding_length or 0,
             aligned=self._data.test.size[0], resampler=self._low.resampler, back_to=self._low.back_to, back_by=self._low.back_by,
             flipped=settings.judging.flip, threshold=None if point is None else point.threshold,
-            fmr=None if point is None else point.fmr, least_quality=found.least_quality,
+            fmr=None if point is None else point.fmr, held_fmr=None if point is None else settings.judging.fmr,
+            confidence=None if point is None else CONFIDENCE, least_quality=found.least_quality,
             teacher=self._teacher.name, teacher_licence=self._teacher.licence,
             licence=f"follows from the data and from the teacher's: {self._teacher.licence}",
             trained_on=f"{self._data.name}, {len(train):,} pictures of {train.people:,} people, by {settings.algorithm}",
@@ -252,6 +260,7 @@ class FaceReport:
 
     def _said(self) -> list[str]:
         found = [f"test pictures were brought {self._low.in_words()}; the teacher's input {self._teacher.size} px"]
+        found += said_of_folds(self._data)
         if self._gallery is None:
             found.append("nobody could be looked for: nobody has pictures of two media, or people are not known")
         if self._run.world.size > 1:

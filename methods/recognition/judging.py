@@ -12,7 +12,8 @@ from ...platform.data.shifts import LEVELS, SHIFTS
 from ...platform.errors import BadInput
 from ...platform.privacy.validate import non_negative, positive_int, probability
 from ...platform.training.outcome import Metric
-from ...platform.verification.folds import Verification, verify
+from ...platform.verification.calibration import conformal_threshold
+from ...platform.verification.folds import Verification, identities_in_several_folds, verify
 from ...platform.verification.identification import Identification, identify
 from ...platform.verification.quality import (
     Abstention,
@@ -21,11 +22,12 @@ from ...platform.verification.quality import (
     error_versus_reject,
     pair_quality,
 )
-from ...platform.verification.roc import measurable
+from ...platform.verification.roc import OperatingPoint, Roc, measurable
 from ...platform.verification.scores import pair_scores
 
 ADAPT = ("none", "mix", "replace", "online")
 RANKS = (1, 5, 20)
+CONFIDENCE = 0.95  # with which the threshold of a card holds its rate
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Judging:
     Args:
         flip: an embedding is the sum of those of a picture and of its mirror image.
         fars: rates at which TAR is told, as far as there are impostor pairs enough (ten over the rate).
-        fmr: rate for which the card's threshold is set.
-        abstain_error: share of wrong decisions on test pairs below which the card's least quality keeps those that are still made, with
-            confidence .95; None: the card sets no least quality.
+        fmr: rate that the card's threshold holds on impostors to come, with confidence .95, as far as there are test pairs enough.
+        abstain_error: share of wrong decisions, by the card's threshold, below which the card's least quality keeps those that are
+            still made, with confidence .95; None: the card sets no least quality.
         shifts: names of `platform.data.shifts.SHIFTS` under which the student is also scored; `level` is their strength, 1 .. 5.
         adapt: FaceBN: none; mix, replace or online take over statistics of unlabelled test faces, as many as `adapt_faces` at most.
         prior: of mix: the training's statistics count as so many faces.
@@ -108,15 +110,20 @@ class Judged:
             return None
         return error_versus_reject(~self.verification.correct, self.quality)
 
-    def least_quality(self, error: float) -> Abstention:
+    def least_quality(self, same: np.ndarray, threshold: float, error: float) -> Abstention:
         """The quality from which on decisions are wrong in a share of `error` at most, with confidence .95.
+
+        Args:
+            same: the truth (m,).
+            threshold: the one that decides in use. Those learnt for the folds are others, and so are their mistakes.
+            error: the share.
 
         Raises:
             BadInput: none is, or too few pairs show it.
         """
         if self.quality is None:
             raise BadInput("no quality of the pictures", why="all embeddings have one length, which tells nothing")
-        return abstention_threshold(~self.verification.correct, self.quality, error=error)
+        return abstention_threshold((self.scores >= threshold) != same, self.quality, error=error)
 
     def metrics(self, fars: tuple[float, ...]) -> dict[str, Metric]:
         """Figures by name; `accuracy` is the mean over folds, `deviation` their sample standard deviation."""
@@ -156,6 +163,31 @@ def judge(embeddings: np.ndarray, data: FaceData, gallery: Gallery | None) -> Ju
     told = not np.allclose(lengths, lengths.mean(), rtol=1e-5, atol=0)
     quality = pair_quality(lengths, pairs.first, pairs.second) if told else None
     return Judged(scores, verify(scores, pairs.same, pairs.fold), found, quality)
+
+
+def card_point(roc: Roc, fmr: float) -> OperatingPoint | None:
+    """What the threshold of a card does on the pairs that it is set on.
+
+    On impostors to come it lets `fmr` pass at most, with confidence .95, if pairs are independent. None: too few impostors.
+    """
+    if not measurable((fmr,), roc.negatives):
+        return None
+    return roc.at(conformal_threshold(roc.negative_scores, fmr, confidence=CONFIDENCE).threshold)
+
+
+def people_in_several_folds(data: FaceData) -> int:
+    """How many people of the test pairs are in more than one fold; 0 where nobody knows who is who."""
+    if not data.test.identified:
+        return 0
+    pairs, who = data.pairs, data.test.identities
+    return len(identities_in_several_folds(who[pairs.first], who[pairs.second], pairs.fold))
+
+
+def said_of_folds(data: FaceData) -> list[str]:
+    """A note where folds share people: a file of pairs may be dealt so, and is scored all the same."""
+    shared = people_in_several_folds(data)
+    note = f"{shared:,} people of the test pairs are in several folds: thresholds are learnt on people whom they are applied to"
+    return [note] if shared else []
 
 
 @dataclass(frozen=True, eq=False)

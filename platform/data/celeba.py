@@ -6,7 +6,6 @@ person has some twenty images, so an epsilon of neighbours that differ in one im
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import BadInput
+from .colour_sets import fetch
 from .images import ImageData
 
 SIDE = 64
@@ -68,7 +68,8 @@ def read_celeba(name: str, known: CelebaSet, *, root: str | Path | None, downloa
     missing = _missing(root)
     if missing and download:
         root = Path(root or "data")
-        _download(root)
+        # A missing gdown is a RuntimeError there.
+        fetch("CelebA", root, ({"split": "all"},), install=INSTALL)
         missing = _missing(root)
     if missing or root is None:
         raise BadInput(
@@ -164,12 +165,3 @@ def _missing(root: str | Path | None) -> list[str]:
     folder = _folder(Path(root))
     absent = [] if (folder / IMAGES).is_dir() else [IMAGES]
     return absent + [name for name in (ATTRIBUTES, PARTS) if not (folder / name).is_file()]
-
-
-def _download(root: Path) -> None:
-    loader = importlib.import_module("torchvision.datasets").CelebA
-    try:
-        loader(str(root), split="all", download=True)
-    except (OSError, RuntimeError) as error:  # A missing gdown is a RuntimeError there.
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput("CelebA could not be downloaded", why=why, mend=INSTALL) from None

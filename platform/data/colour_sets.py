@@ -69,7 +69,7 @@ def read_colour_set(
     missing = _missing(known, root)
     if missing and download:
         root = Path(root or "data")
-        _download(known, root)
+        fetch(known.torchvision, root, known.parts, install=known.install)
         missing = _missing(known, root)
     if missing or root is None:
         raise BadInput(
@@ -205,14 +205,19 @@ def _missing(known: ColourSet, root: str | Path | None) -> list[str]:
     return names if root is None else [n for n in names if not (_folder(known, Path(root)) / n).is_file()]
 
 
-def _download(known: ColourSet, root: Path) -> None:
-    loader = getattr(importlib.import_module("torchvision.datasets"), known.torchvision)
+def fetch(torchvision: str, root: Path, parts: Sequence[dict[str, Any]] = ({},), *, install: str) -> None:
+    """Let torchvision's loader of that name download to `root`, once with each of `parts` as its arguments.
+
+    Raises:
+        BadInput: it could not; `install` says how else to get the files.
+    """
+    loader = getattr(importlib.import_module("torchvision.datasets"), torchvision)
     try:
-        for part in known.parts:
+        for part in parts:
             loader(str(root), download=True, **part)
     except (OSError, RuntimeError) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"{known.torchvision} could not be downloaded", why=why, mend=known.install) from None
+        raise BadInput(f"{torchvision} could not be downloaded", why=why, mend=install) from None
 
 
 COLOUR_SETS = {

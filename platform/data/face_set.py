@@ -19,6 +19,7 @@ from .picture_files import Exact, Prepare, Resized
 
 FITS = ("exact", "resize")
 CHECKS = ("decode", "headers")
+ALLOW = "allow"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class FaceSet:
         fit: "exact" refuses pictures of another size; "resize" takes the middle square of any, for faces that were cropped alike.
         crop: side of that square, as a fraction of the shorter side.
         fewest: people with fewer pictures are left out of the training part: relations between two pictures of one person need two.
+        shared_names: "refuse" people of one name in both parts, since recognisers are scored on people they did not learn; "allow"
+            them, where equal names are different people (001, 002), or a closed set is meant.
         draw: how pairs are drawn, where no file names them.
         protocol_seed: decides all that is drawn.
         masked: fraction of the bare test faces that are given a synthetic mask.
@@ -58,6 +61,7 @@ class FaceSet:
     fit: str = "exact"
     crop: float = 1.0
     fewest: int = 2
+    shared_names: str = REFUSE
     draw: PairSettings = field(default_factory=PairSettings)
     protocol_seed: int = 7
     masked: float = 0.0
@@ -66,6 +70,7 @@ class FaceSet:
     def __post_init__(self) -> None:
         positive_int(size=self.size, fewest=self.fewest)
         one_of(FITS, fit=self.fit)
+        one_of((REFUSE, ALLOW), shared_names=self.shared_names)
         if not 0 <= self.masked <= 1:
             raise BadInput(f"masked is {self.masked!r}", why="it is a fraction of the test faces", mend="use 0 to 1")
         if self.crop != 1 and self.fit == "exact":
@@ -80,17 +85,17 @@ class FaceSet:
         """Load it. Neither `seed` nor `key` matters: `protocol_seed` draws, and people keep the names of their folders.
 
         Raises:
-            BadInput: files are missing or damaged, of another size, or nothing to learn from.
+            BadInput: files are missing or damaged, of another size, nothing to learn from, or people that are in both parts.
         """
         found = self._read()
         train, without = with_at_least(found.train, self.fewest)
+        both = self._in_both(train, found)
         told = [found.protocol, f"{counted(train)} are learnt from."]
         if without:
             told.append(f"Left out of them: {without:,} people with fewer than {self.fewest} pictures.")
         told.append(f"{counted(found.test)} are tested, {pairs_in_words(found.pairs)}.")
-        both = set(train.people_names) & set(found.test.people_names)
         if both:
-            told.append(f"By their names, {len(both):,} people are in both parts.")
+            told.append(f"By their names, {both:,} people are in both parts.")
         test = found.test
         if self.masked:
             # They need torch, which takes a while to import.
@@ -100,11 +105,31 @@ class FaceSet:
             maker = MaskMaker(templates=Path(self.templates) if self.templates else None)
             test = with_masks(test, maker, fraction=self.masked, seed=self.protocol_seed).faces
             told.append(f"{self.masked:.0%} of the bare test faces were given a synthetic mask.")
-        return FaceData(train, test, found.pairs, self.name, " ".join(told))
+        return FaceData(train, test, found.pairs, self.name, " ".join(told), self.protocol_seed)
 
     def _read(self) -> FaceData:
         """Both parts and the pairs; the protocol says how they came about."""
         raise NotImplementedError
+
+    def _in_both(self, learnt: FaceImages, found: FaceData) -> int:
+        """How many people are learnt from and tested, by their names, where that may be."""
+        train, test = found.train, found.test
+        # The hash reads every file, so it is asked for only where the names, which are part of it, are the same.
+        if train.names == test.names and train.pictures.content_hash() == test.pictures.content_hash():
+            raise BadInput(
+                f"the same {len(train):,} pictures are to be learnt from and tested",
+                why="a recogniser would be scored on the faces it learnt",
+                mend="give faces of other people, or one folder as data.faces, whose people are split",
+            )
+        both = len(set(learnt.people_names) & set(test.people_names))
+        if both and self.shared_names == REFUSE:
+            raise BadInput(
+                f"{both:,} people are in both parts, by their names",
+                why="a recogniser would be scored on people it learnt",
+                mend="take them out of one part; if equal names are different people, or a closed set is meant, set "
+                "data.shared_names=allow",
+            )
+        return both
 
     def place(self, path: str) -> Path:
         """A path that is relative to the root."""

@@ -209,7 +209,7 @@ class FacePairs:
 class FaceData:
     """Faces to learn from, faces of other people to be scored on, and the pairs among those that are verified.
 
-    `protocol` says in words how the parts came about.
+    `protocol` says in words how the parts came about; `protocol_seed` decides all that is drawn for the test, whatever a run's seed.
     """
 
     train: FaceImages
@@ -217,6 +217,7 @@ class FaceData:
     pairs: FacePairs
     name: str
     protocol: str
+    protocol_seed: int = 7
 
     def __post_init__(self) -> None:
         numbers = np.concatenate([self.pairs.first, self.pairs.second])

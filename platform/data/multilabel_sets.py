@@ -1,7 +1,8 @@
 """Multi-label sets by kind, as a run's configuration says it: a user's own tables, packed benchmark sets, synthetic ones, VOC and COCO.
 
 A kind is a frozen dataclass whose fields are its settings (public); `load` gives the data. All kinds can flip training labels by known
-rates (`false_positive`, `false_negative`), to measure what an estimator finds; a user's own noisy labels stay as they are.
+rates (`false_positive`, `false_negative`), to measure what an estimator finds: labels that are read are then taken for true ones.
+Without rates a user's own labels stay as they are; where their true ones are given too, rates are refused.
 """
 
 from __future__ import annotations
@@ -53,11 +54,18 @@ class MultiLabelSet:
         """Load it and flip training labels, by `seed`. `key` does not matter: nobody is named.
 
         Raises:
-            BadInput: files are missing or damaged, or the labels are nothing to learn from.
+            BadInput: files are missing or damaged, or the labels are nothing to learn from, or there is a rate of noise beside
+                labels whose true ones are given.
         """
         data = self._read(seed)
         if not (self.false_positive or self.false_negative):
             return data
+        if data.clean_labels is not None:
+            raise BadInput(
+                f"{self.name}: rates of noise, and labels that are noisy already",
+                why="their true labels are given, so the rates would not be those of the labels that are learnt from",
+                mend="leave data.clean_labels or the rates out",
+            )
         if self.balanced:
             rates = multilabel_noise.balanced(
                 data.classes, false_negative=self.false_negative, cardinality=data.cardinality
@@ -85,7 +93,7 @@ class MultiLabelCsv(MultiLabelSet):
     """A user's own tables: features and labels as CSV with a header (or .npy), for training and for the score set.
 
     Args:
-        features, labels: of the training records; labels are taken as noisy.
+        features, labels: of the training records; labels are taken as noisy, or for true where a rate of noise is set.
         test_features, test_labels: of the score set, whose labels must be clean.
         clean_labels: true labels of the training records, where they are known, for references only.
         item: the column that names a record in all tables; None: they have the same order.
@@ -173,6 +181,8 @@ class MultiLabelNpz(MultiLabelSet):
             parts = self._unpacked(arrays) if "n_train" in arrays else self._plain(arrays)
         except KeyError as error:
             raise BadInput(f"{path} lacks the array {error}", mend=again) from None
+        except (TypeError, ValueError, IndexError) as error:
+            raise BadInput(f"{path} holds arrays of another form ({type(error).__name__})", mend=again) from None
         inputs, labels, test, truth, names, how = parts
         protocol = f"{self.set}: {len(inputs):,} training and {len(test):,} score records, {how}."
         return MultiLabelData(inputs, labels, None, test, truth, None, names, self.name, protocol)

@@ -5,7 +5,6 @@ A local folder is read first; only `download=True` fetches anything, by torchvis
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from ..errors import BadInput
 from .celeba import CELEBA_SETS, INSTALL, read_celeba
 from .coil20 import read_coil20
-from .colour_sets import COLOUR_SETS, read_colour_set
+from .colour_sets import COLOUR_SETS, fetch, read_colour_set
 from .idx import read_idx
 from .image_folder import FOLDER_SETS, FolderSet, read_folder_set
 from .images import ImageData
@@ -152,7 +151,8 @@ def _idx_set(name: str, root: str | Path | None, download: bool) -> Source:
     if folder is None:
         if not download:
             raise BadInput(f"the files of '{name}' are not there", why="no folder holds them", mend=known.install)
-        folder = _download(known, Path(root or "data"))
+        folder = Path(root or "data") / known.torchvision / "raw"
+        fetch(known.torchvision, Path(root or "data"), install=known.install)
     train, test = (_read(folder, part, name) for part in ("train", "t10k"))
     return _pate_split(train, test, PATE_POOL, protocol=PATE_PROTOCOL, install=known.install)
 
@@ -220,17 +220,6 @@ def _find(known: IdxSet, root: str | Path | None) -> Path | None:
     """The first folder that holds the training images: the one given (or torchvision's place in it), else the usual ones."""
     places = [Path(root), Path(root) / known.torchvision / "raw"] if root else [Path(f) for f in known.folders]
     return next((p for p in places if _file(p, "train", "images", 3)), None)
-
-
-def _download(known: IdxSet, root: Path) -> Path:
-    loader = getattr(importlib.import_module("torchvision.datasets"), known.torchvision)
-    try:
-        loader(str(root), download=True)
-    except (OSError, RuntimeError) as error:
-        raise BadInput(
-            f"{known.torchvision} could not be downloaded", why=str(error).splitlines()[0], mend=known.install
-        ) from None
-    return root / known.torchvision / "raw"
 
 
 def _read(folder: Path, part: str, name: str) -> ImageData:

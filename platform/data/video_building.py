@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,8 @@ def with_splits(listing: Listing, *, validation: float, test: float, seed: int) 
 
     Where the listing tells all splits they stay. Where it tells none, groups of people of whom there are real videos are shuffled by
     Python's `random.Random(seed)`; the first of them are tested, the next validate, the others are learnt from. Then groups of forged
-    videos only are dealt out in the same way.
+    videos only are dealt out in the same way. Forged videos that tell neither people nor source are counted in the words: whoever is on
+    them may be on videos of another part as well.
 
     Raises:
         BadInput: some videos have a split and others have none, or there are too few people.
@@ -139,7 +141,7 @@ def with_splits(listing: Listing, *, validation: float, test: float, seed: int) 
     videos = listing.videos
     told = sum(bool(video.split) for video in videos)
     if told == len(videos):
-        return listing, "Splits are those of the list."
+        return listing, f"Splits are those of the list.{_unknown(videos)}"
     if told:
         raise BadInput(
             f"{len(videos) - told:,} of {len(videos):,} videos have no split", mend="give all of them one, or none"
@@ -163,7 +165,18 @@ def with_splits(listing: Listing, *, validation: float, test: float, seed: int) 
         f"The {len(real)} groups of people were shuffled by seed {seed}: {len(real) - tested - validating} to learn from, "
         f"{validating} to validate, {tested} to test."
     )
-    return Listing(chosen, listing.left_out), how
+    return Listing(chosen, listing.left_out), how + _unknown(videos)
+
+
+def _unknown(videos: Sequence[Listed]) -> str:
+    """A sentence on forged videos that nothing keeps apart from videos of the same people; empty where there are none."""
+    count = sum(video.family != REAL and not video.people and not video.source for video in videos)
+    if not count:
+        return ""
+    return (
+        f" {count:,} forged videos tell neither who is on them nor what they were made from: people on them may be in another part as "
+        "well (data.identities tells who is who)."
+    )
 
 
 def _dealt(numbers: list[int], tested: int, validating: int, shuffled: random.Random) -> dict[int, str]:
@@ -201,7 +214,7 @@ class _Making:
             settings=self.settings.to_json(),
             points=file_state(points) if points is not None else _state(placed_by.footage),
         )
-        return cache.get(key, lambda: self._cut(video, placed_by, None if points is None else read_points(points)))
+        return cache.get(key, lambda: self._cut(video, placed_by, None if points is None else _read(points, video)))
 
     def _cut(self, video: Listed, placed_by: Listed, points: np.ndarray | None) -> FaceTrack:
         find: Callable[[np.ndarray], np.ndarray | None] | None = None if self.finder is None else self.finder.find
@@ -209,6 +222,16 @@ class _Making:
             numbers, _ = self.settings.chosen(placed_by.footage.timeline, placed_by.footage.name)
             points, find = found_points(placed_by.footage, numbers, find), None
         return cut_track(video.footage, self.settings, points=points, finder=find)
+
+
+def _read(points: Path, video: Listed) -> np.ndarray:
+    """The landmarks; what is wrong with them is told of the video, which is then left out."""
+    try:
+        return read_points(points)
+    except UnusableVideo as error:
+        why = f"{error.what}{f' ({error.why})' if error.why else ''}"
+        name = video.footage.name
+        raise UnusableVideo(f"{name} has landmarks that cannot be used", why=why, mend="make them again") from None
 
 
 def _state(footage: VideoFile | FrameFiles) -> Any:

@@ -79,6 +79,15 @@ class Subject:
     load: Callable[[], FaceTrack]
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A track that is a forgery already: its family, and the name of the real track it was made from; empty: unknown."""
+
+    subject: Subject
+    family: str
+    source: str = ""
+
+
 class Keeps(Protocol):
     """Where finished tracks stay: on disk (`VideoCache`) or in memory (`Held`)."""
 
@@ -132,14 +141,14 @@ def forged_set(
     finish: Finish,
     keeps: Keeps,
     codes: Codes,
-    forged: Sequence[tuple[Subject, str]] = (),
+    forged: Sequence[Given] = (),
 ) -> VideoSet:
     """Real tracks, then those of each family, every real one forged once by each, then those that were forged elsewhere.
 
     Args:
         subjects: the real tracks of one part of the data.
         families: names in `forgeries.FAMILIES`.
-        forged: tracks that are forgeries already, and their family; their source is unknown.
+        forged: tracks that are forgeries already.
         seed: decides donors and whatever is random in a family.
         finish: what becomes of all tracks.
         keeps: where they stay.
@@ -160,12 +169,13 @@ def forged_set(
             of.append(family.name)
             source.append(number)
             people.append(subject.identity)
-    for subject, word in forged:
-        found.append(keeps.get(_key(subject, finish), _Finishing(subject, finish)))
-        names.append(subject.name)
-        of.append(word)
-        source.append(NO_SOURCE)
-        people.append(subject.identity)
+    numbers = {subject.name: number for number, subject in enumerate(subjects)}
+    for given in forged:
+        found.append(keeps.get(_key(given.subject, finish), _Finishing(given.subject, finish)))
+        names.append(given.subject.name)
+        of.append(given.family)
+        source.append(numbers.get(given.source, NO_SOURCE))
+        people.append(given.subject.identity)
     return VideoSet(
         _tracks(found),
         np.array([family != REAL for family in of], bool),

@@ -66,7 +66,7 @@ class FrameFiles:
             try:
                 with Image.open(self.paths[number]) as image:
                     picture = np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, SyntaxError):
+            except Exception:  # Of a damaged image PIL raises whatever it stumbles on; an oversized one it refuses.
                 continue
             if picture.shape != (size := size or picture.shape):
                 raise UnusableVideo(f"{self.name} changes the size of its pictures on the way")

@@ -17,7 +17,7 @@ from ..errors import BadInput
 from .alignment import OF_68
 from .landmarks import SIXTY_EIGHT
 from .video_frames import FrameFiles
-from .video_reading import VideoFile
+from .video_reading import UnusableVideo, VideoFile
 
 PER_PIXEL = 8  # of lm16
 COUNTS = (5, 68, 468, 478)
@@ -71,16 +71,17 @@ def read_points(path: Path) -> np.ndarray:
     """Points (frames, p, 2) in pixels, p of 5, 468 or 478: of 68 points, the five that place a face; NaN where there is no face.
 
     Raises:
-        BadInput: the file cannot be read, or holds something else.
+        UnusableVideo: the file cannot be read, or holds something else.
     """
     try:
         with np.load(path, allow_pickle=False) as held:
             name = next((one for one in ("lm16", "points") if one in held.files), None)
             array = None if name is None else np.asarray(held[name], dtype=float)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"cannot read landmarks from {path}", why=type(error).__name__, mend="make them again") from None
+    except Exception as error:  # Of a damaged archive NumPy raises whatever it stumbles on.
+        why = type(error).__name__
+        raise UnusableVideo(f"cannot read landmarks from {path}", why=why, mend="make them again") from None
     if array is None or array.ndim != 3 or array.shape[1] not in COUNTS or array.shape[2] != 2 or not len(array):
-        raise BadInput(
+        raise UnusableVideo(
             f"{path} holds no landmarks",
             why=f"`lm16` or `points` of shape (frames, p, 2), p one of {', '.join(map(str, COUNTS))}, is expected",
         )

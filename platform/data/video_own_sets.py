@@ -202,7 +202,7 @@ class VideosFolder(FiledVideos):
         return self._with_forgeries(listing, cache, told)
 
     def _with_forgeries(self, listing: Listing, cache: VideoCache, told: str) -> VideoData:
-        from .video_forging import Codes, Finish, forged_set, from_cache
+        from .video_forging import Codes, Finish, Given, forged_set, from_cache
 
         middle = self.forging_side * 8 // 9
         wide = replace(self.crop, side=self.forging_side, face=self.crop.face * middle / self.forging_side)
@@ -215,13 +215,13 @@ class VideosFolder(FiledVideos):
             )
         numbers = groups(cut.videos)
         real: dict[str, list[Subject]] = {split: [] for split in SPLITS}
-        forged: dict[str, list[tuple[Subject, str]]] = {split: [] for split in SPLITS}
+        forged: dict[str, list[Given]] = {split: [] for split in SPLITS}
         for video, entry, number in zip(cut.videos, cut.entries, numbers.tolist(), strict=True):
             subject = from_cache(entry.key, video.name, number, entry)
             if video.family == REAL:
                 real[video.split].append(subject)
             elif video.split == TEST or video.family not in self.held_out:
-                forged[video.split].append((subject, video.family))
+                forged[video.split].append(Given(subject, video.family, video.source))
         finish = Finish(self.crop.side, middle, self.crf)
         codes = Codes(real[TRAIN], self.protocol_seed)
         parts = {

@@ -178,11 +178,13 @@ class VideoFile:
             past = int(np.searchsorted(keys[:, 0], target, side="right"))
             if past > 1 and (at is None or keys[past - 1, 0] > at):
                 # Some containers seek by the packets' order (AVI), others by the frames': the packet's stamp is never the later one.
-                container.seek(int(keys[past - 1, 1]), stream=stream, backward=True)
+                if not _sought(container, stream, int(keys[past - 1, 1])):
+                    return
                 coming = _stamped(container, stream)
                 ahead = next(coming, None)
                 if ahead is None or ahead.pts > target:
-                    container.seek(int(keys[0, 1]), stream=stream, backward=True)
+                    if not _sought(container, stream, int(keys[0, 1])):
+                        return
                     coming, ahead = _stamped(container, stream), None
             while ahead is None or ahead.pts < target:
                 ahead = next(coming, None)
@@ -246,8 +248,23 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not streams:
             what = "sound only" if container.streams.audio else "no video"
             raise UnusableVideo(f"{path.name} holds {what}", mend="give a file with pictures that move")
+        if streams[0].codec_context is None:
+            raise UnusableVideo(
+                f"{path.name} is of a kind that no decoder here knows",
+                why="its video is encoded in another way, or the file is damaged",
+                mend="convert it, or copy it again",
+            )
         streams[0].codec_context.thread_count = 1
         yield container, streams[0]
+
+
+def _sought(container: Any, stream: Any, stamp: int) -> bool:
+    """Go to the key frame at a packet's time stamp. False: a damaged index leads astray, and what comes next is no frame to trust."""
+    try:
+        container.seek(stamp, stream=stream, backward=True)
+    except pyav().error.FFmpegError:
+        return False
+    return True
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

@@ -30,9 +30,11 @@ NAMED_PEOPLE = r"(?<![0-9a-z])(?:id\d+|\d{3})(?![0-9])"
 def read_real_and_fake(root: Path, *, identities: Mapping[str, str] | None = None) -> Listing:
     """Folders `real` and `fake`; what lies in `fake/FAMILY/` is of that family, a forgery's source the real video of the same name.
 
+    A forgery A_B, where real videos are called A and B, was made from A with a face of B, as FaceForensics++ names them.
+
     Args:
         root: their folder.
-        identities: who is on the real videos, by file name; a video without an entry is of somebody who is on no other.
+        identities: who is on the videos, by file name; a real video without an entry is of somebody who is on no other.
 
     Raises:
         BadInput: there is no folder `real` with videos, or identities name none of them.
@@ -51,7 +53,45 @@ def read_real_and_fake(root: Path, *, identities: Mapping[str, str] | None = Non
             raise BadInput(f"{root / FAKE / REAL} is a family called {REAL}", mend="call the folder otherwise")
         same = by_stem.get(path.stem, [])
         videos.append(Listed(VideoFile(path), _name(path, root), family, source=same[0].name if len(same) == 1 else ""))
-    return Listing(tuple(videos if identities is None else with_identities(videos, identities)))
+    if identities is not None:
+        videos = with_identities(videos, identities)
+    return Listing(tuple(_as_named(videos)))
+
+
+def _as_named(videos: list[Listed]) -> list[Listed]:
+    """Forgeries called A_B with the source A and the people of A and B, unless these are known otherwise.
+
+    A real video of nobody known has its own name for one: it can then be told who is on a forgery of it.
+    """
+    shown: dict[str, Listed | None] = {}
+    for video in videos:
+        if video.family == REAL:
+            stem = _stem(video)
+            shown[stem] = None if stem in shown else replace(video, people=video.people or (video.name,))
+    found, named = [], set[str]()
+    for video in videos:
+        pair = None if video.family == REAL or video.source else _pair(_stem(video), shown)
+        if pair is not None:
+            one, other = pair
+            named |= {one.name, other.name}
+            people = video.people or tuple(dict.fromkeys(one.people + other.people))
+            video = replace(video, people=people, source=one.name)
+        found.append(video)
+    return [replace(video, people=video.people or (video.name,)) if video.name in named else video for video in found]
+
+
+def _pair(stem: str, shown: Mapping[str, Listed | None]) -> tuple[Listed, Listed] | None:
+    """The real videos A and B of A_B; None where there are none such, several of one name, or A_B can be read in two ways."""
+    pairs = []
+    for at in (found.start() for found in re.finditer("_", stem)):
+        one, other = shown.get(stem[:at]), shown.get(stem[at + 1 :])
+        if one is not None and other is not None:
+            pairs.append((one, other))
+    return pairs[0] if len(pairs) == 1 else None
+
+
+def _stem(video: Listed) -> str:
+    return PurePosixPath(video.name).stem
 
 
 def with_identities(videos: list[Listed], identities: Mapping[str, str]) -> list[Listed]:

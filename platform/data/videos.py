@@ -269,7 +269,7 @@ class VideoSet:
 
 @dataclass(frozen=True, eq=False)
 class VideoData:
-    """Videos to learn from, to choose and calibrate on, and to be scored on; nobody is in two of them.
+    """Videos to learn from, to choose and calibrate on, and to be scored on; no identity is in two of them.
 
     `held_out` are families of forgeries that occur in the test part only, `protocol` says in words how the parts came about, and
     `preprocessing` how faces were cut out (`video_crops.CropSettings.to_json`): a detector keeps it, to refuse other crops.

@@ -98,6 +98,11 @@ class Roc:
         """TAR at each threshold, rising."""
         return self.true_accepts / self.positives
 
+    @property
+    def negative_scores(self) -> np.ndarray:
+        """Scores float64 (negatives,) of the negatives, falling."""
+        return np.repeat(self.thresholds[1:], np.diff(self.false_accepts))
+
     @cached_property
     def auc(self) -> float:
         """Area under the curve: the chance that a positive scores above a negative, half of it where they tie (Mann & Whitney)."""

@@ -23,9 +23,10 @@ from ....platform.privacy.statement import uncovered
 from ....platform.training.files import write_text
 from ....platform.training.outcome import Outcome
 from ....platform.training.run import Run
-from ....platform.verification.roc import OperatingPoint, measurable
+from ....platform.verification.roc import OperatingPoint
 from ..card import FILE as CARD
 from ..card import STUDENT, Card
+from ..judging import CONFIDENCE, card_point, said_of_folds
 from ..preparing import prepare_teacher
 from ..teacher import Teacher
 from ..terms import Terms
@@ -74,7 +75,8 @@ class G2D(Settings):
         def theirs(faces: FaceImages) -> np.ndarray:
             return embeddings(run, teacher, faces, lambda pictures: pictures, mirror=mirror)
 
-        masked = self._masked_copies(data, run)
+        found.notes += said_of_folds(data)
+        masked = self._masked_copies(data)
         table: list[list[str]] = []
         judged = self._judge(data, masked, ours, found, table, whose="recogniser")
         for name, one in judged.items():
@@ -93,8 +95,9 @@ class G2D(Settings):
     def _prepared(self, pictures: Tensor) -> Tensor:
         return self.resampler.resize(pictures, self.size)
 
-    def _masked_copies(self, data: FaceData, run: Run) -> FaceImages:
-        return with_masks(data.test, self.masks, seed=run.seed_for("test masks")).faces
+    def _masked_copies(self, data: FaceData) -> FaceImages:
+        # Not by the run's seed: runs of all seeds are scored on the same masks.
+        return with_masks(data.test, self.masks, seed=data.protocol_seed).faces
 
     def _judge(
         self,
@@ -127,12 +130,9 @@ class G2D(Settings):
         return judged
 
     def _operating_point(self, judged: dict[str, Judged]) -> OperatingPoint | None:
-        """The threshold on bare pairs that is kept with the weights; None if there are too few of them."""
-        for one in judged.values():
-            for row in one.rows:
-                if row.kind == "U-U" and measurable([self.judging.fmr], row.own.roc.negatives):
-                    return row.own.at_far(self.judging.fmr)
-        return None
+        """The threshold that is kept with the weights, set on bare pairs; None if there are too few of them."""
+        bare = [row for one in judged.values() for row in one.rows if row.kind == "U-U"]
+        return next((point for row in bare if (point := card_point(row.own.roc, self.judging.fmr)) is not None), None)
 
     def _write(
         self, data: FaceData, run: Run, recogniser: MaskedRecogniser, teacher: Teacher, point: OperatingPoint | None,
@@ -141,7 +141,8 @@ class G2D(Settings):
         card = Card(
             ARCHITECTURE, resolution=self.size, embedding_length=recogniser.embedding_length, aligned=data.train.size[0],
             resampler=self.resampler, flipped=self.judging.mirror, threshold=point.threshold if point else None,
-            fmr=point.fmr if point else None,
+            fmr=point.fmr if point else None, held_fmr=self.judging.fmr if point else None,
+            confidence=CONFIDENCE if point else None,
             teacher=teacher.name, teacher_licence=teacher.licence, trained_on=f"{data.name}, seed {run.seed}",
         )  # fmt: skip
         write_recogniser(run.folder, recogniser, self.network, card)

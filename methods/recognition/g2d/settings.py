@@ -27,7 +27,8 @@ class Judging:
 
     Args:
         mirror: an embedding is that of a face and its mirror image together.
-        fmr: the threshold that is kept with the weights lets this share of bare impostor pairs pass, if there are enough of them.
+        fmr: the threshold that is kept with the weights lets this share of bare impostor pairs to come pass at most, with confidence
+            .95, if there are enough of them to set it on.
         shown: faces of the training people in the pictures of a report; 0: none are shown.
     """
 

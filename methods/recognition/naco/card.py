@@ -31,7 +31,7 @@ class DetectorCard:
         detects: whether stage 2 was done; otherwise there is a representation, and scores mean nothing.
         threshold: score from which on a video is said to be forged, set on `calibrated_on`; None: none was set.
         trained_on: data, seed and method, in words.
-        forgeries: families that stage 2 learned from.
+        forgeries: families that stage 2 learned from, here or in the run that was begun with.
         crop: how faces were cut (`platform.data.video_crops.CropSettings`); empty: not known, or generated data.
         track_side: height and width (pixels) of the face tracks that were learned from.
         fps: frames per second of the training tracks: least and most.
@@ -95,18 +95,27 @@ def is_detector(folder: Path) -> bool:
     return isinstance(data, dict) and data.get("format") == FORMAT
 
 
+def read_card(folder: Path) -> DetectorCard:
+    """The card alone.
+
+    Raises:
+        BadInput: it is missing, or is none.
+    """
+    try:
+        return DetectorCard.from_json(read_json(folder / FILE))
+    except BadInput as error:
+        raise BadInput(
+            f"{folder} holds no video detector", why=str(error), mend="give the folder of a finished run of method=naco"
+        ) from None
+
+
 def read_detector(folder: Path) -> tuple[Network, DetectorCard]:
     """A network, in evaluation mode on the CPU, and its card.
 
     Raises:
         BadInput: a file is missing, is none, or the weights are not those that the card was written for.
     """
-    try:
-        card = DetectorCard.from_json(read_json(folder / FILE))
-    except BadInput as error:
-        raise BadInput(
-            f"{folder} holds no video detector", why=str(error), mend="give the folder of a finished run of method=naco"
-        ) from None
+    card = read_card(folder)
     weights = folder / WEIGHTS
     if not weights.is_file() or sha256_of(weights) != card.sha256:
         raise BadInput(

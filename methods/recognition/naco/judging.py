@@ -1,5 +1,8 @@
 """How well a detector tells forged videos from real ones: on families that it learned from, and on families that were held out.
 
+Families that are among the training videos, but that this detector did not learn from (it made its own forgeries, or was trained
+elsewhere), are neither: they are a third group. Held-out families are then the same for all methods on the same data.
+
 Every figure is of videos, unless its name says clip. Intervals are bootstraps over identities: the videos of one person are not
 independent of each other. The threshold of accuracies was fixed on the validation videos, and does not transfer to other data.
 
@@ -9,7 +12,7 @@ independent of each other. The threshold of accuracies was fixed on the validati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +25,10 @@ from ....platform.verification.roc import Roc, roc
 from .scoring import ClipScores, video_scores
 from .settings import Judging
 
-SEEN, HELD_OUT = "seen", "held_out"
+SEEN, HELD_OUT, UNLEARNED = "seen", "held_out", "unlearned"
 FAMILY_COLUMNS = (
     "family", "learned from", "videos", "auc", "auc_low", "auc_high", "eer", "average_precision", "accuracy", "clip_auc",
 )  # fmt: skip
-ROBUSTNESS_COLUMNS = ("perturbation", "level", "auc_seen", "change")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class GroupJudged:
     """Real videos against some forged ones.
 
     Args:
-        name: of the group: seen, held_out or a family.
+        name: of the group: seen, held_out, unlearned or a family.
         forged: how many forged videos there are, and `real` how many real ones.
         curve: of videos; `clip_auc` of clips.
         interval: of AUC; None: there are too few identities for one.
@@ -73,10 +75,11 @@ class Judged:
     groups: Mapping[str, GroupJudged]
     families: Mapping[str, GroupJudged]
     held_out: tuple[str, ...]
+    unlearned: tuple[str, ...]
     notes: tuple[str, ...]
 
     def metrics(self) -> dict[str, Metric]:
-        """Figures of the run: of both groups, the mean AUC over held-out families, and each family's AUC."""
+        """Figures of the run: of the groups, the mean AUC over held-out families, and each family's AUC."""
         found = {
             f"{group.name}_{name}": metric for group in self.groups.values() for name, metric in group.metrics().items()
         }
@@ -93,24 +96,26 @@ class Judged:
         for name, one in self.families.items():
             low, high = ("", "") if one.interval is None else (one.interval.low, one.interval.high)
             rows.append((
-                name, "no" if name in self.held_out else "yes", one.forged, one.curve.auc, low, high, one.curve.eer,
+                name, "no" if name in self.held_out + self.unlearned else "yes", one.forged, one.curve.auc, low, high, one.curve.eer,
                 one.curve.average_precision, "" if one.accuracy is None else one.accuracy, one.clip_auc,
             ))  # fmt: skip
         return rows
 
 
 def judge(
-    scores: ClipScores, videos: VideoSet, held_out: Iterable[str], judging: Judging, *, threshold: float | None, seed: int
+    scores: ClipScores, videos: VideoSet, held_out: Collection[str], judging: Judging, *, threshold: float | None, seed: int,
+    unlearned: Collection[str] = (),
 ) -> Judged:  # fmt: skip
     """Judge scores of test videos.
 
     Args:
         scores: of all clips of `videos`.
         videos: real and forged ones.
-        held_out: families that were not learned from.
+        held_out: families that occur among the test videos only, and were not learned from.
         judging: how a video's score is formed, and draws of the bootstrap.
         threshold: for accuracies; None: none was fixed.
         seed: of the bootstrap.
+        unlearned: families that were not learned from either, although there are training or validation videos of them.
 
     Raises:
         BadInput: there is no real video, or no forged one.
@@ -123,7 +128,7 @@ def judge(
         )
     values, notes = video_scores(scores, judging.score), list[str]()
     families = np.array(videos.families)
-    real, unseen = np.flatnonzero(~videos.forged), tuple(held_out)
+    real = np.flatnonzero(~videos.forged)
 
     def group(name: str, members: np.ndarray) -> GroupJudged:
         chosen = np.concatenate([real, np.flatnonzero(members & videos.forged)])
@@ -143,12 +148,22 @@ def judge(
             None if threshold is None else curve.at(threshold).accuracy, curve.at(half).accuracy,
         )  # fmt: skip
 
-    outside = np.isin(families, unseen)
-    sides = {SEEN: ~outside, HELD_OUT: outside}
-    groups = {name: group(name, members) for name, members in sides.items() if (members & videos.forged).any()}
-    notes += [f"no test forgery is {name.replace('_', ' ')}" for name in sides if name not in groups]
+    groups = {name: group(name, members) for name, members in sides_of(videos, held_out, unlearned).items()}
+    notes += [f"no test forgery is {name.replace('_', ' ')}" for name in (SEEN, HELD_OUT) if name not in groups]
+    if UNLEARNED in groups:
+        notes.append(
+            f"not learned from, though among the training or validation videos: {', '.join(unlearned)}; they are judged apart"
+        )
     each = {name: group(name, families == name) for name in videos.forgeries}
-    return Judged(groups, each, unseen, tuple(notes))
+    return Judged(groups, each, tuple(held_out), tuple(unlearned), tuple(notes))
+
+
+def sides_of(videos: VideoSet, held_out: Collection[str], unlearned: Collection[str]) -> dict[str, np.ndarray]:
+    """Which videos are forgeries of each group, bool (n,), without groups of which there are none."""
+    families = np.array(videos.families)
+    outside, apart = np.isin(families, list(held_out)), np.isin(families, list(unlearned))
+    sides = {SEEN: ~(outside | apart) & videos.forged, HELD_OUT: outside, UNLEARNED: apart}
+    return {name: members for name, members in sides.items() if members.any()}
 
 
 def threshold_of(scores: np.ndarray, forged: np.ndarray) -> float:

@@ -21,7 +21,7 @@ from .finetuning import finetune
 from .pretraining import Pretrained, pretrain
 from .reporting import Tested, examined, write_card, write_tested
 from .settings import NacoSettings
-from .started import started_network
+from .started import check_faces, started_network
 
 NOT_PRIVATE = "the detector was learned from videos of people without noise"
 UNITS = {
@@ -89,6 +89,7 @@ class Naco(NacoSettings):
     def _check(self, data: VideoData) -> None:
         """Fail before anything is trained."""
         train, test = data.train, data.test
+        check_faces(self, data)
         if not len(train) and not self.only_tested:
             raise BadInput(f"{data.name} has no training videos", mend="check the data")
         if self.finetuning.mode == "none":

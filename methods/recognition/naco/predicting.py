@@ -10,6 +10,7 @@ True
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from scipy.special import expit
 from ....platform.data.landmarks import landmark_finder
 from ....platform.data.video_crops import NONE, CropSettings, FaceTrack, cut_track
 from ....platform.data.video_landmarks import read_points
-from ....platform.data.video_reading import VideoFile
+from ....platform.data.video_reading import UnusableVideo, VideoFile
+from ....platform.errors import BadInput
 from ....platform.training.files import write_text
 from .card import NO_PROOF, DetectorCard, read_detector
 from .model import Network
@@ -34,7 +36,7 @@ class VideoVerdict:
     """What is said of one video.
 
     Args:
-        name: of the file.
+        name: of the file; its whole path where several files have that name.
         score: mean of its clips' logits (or probabilities, as the card says).
         low, high: a 95 % interval of that mean over clips, by Student's t; None: there is one clip.
         probability: the logistic function of the mean logit: not calibrated, unless the data are like those learned from.
@@ -61,10 +63,28 @@ class VideoVerdict:
     plot: str = ""
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A video that could not be used, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What is said of each video that could be used, the others, the card, and remarks that belong beside the scores."""
+
+    videos: tuple[VideoVerdict, ...]
+    failed: tuple[Failed, ...]
+    card: DetectorCard
+    notes: tuple[str, ...]
+
+
 def predict_videos(
     folder: Path, videos: Sequence[Path], *, landmarks: str = NONE, table: Path | None = None, threshold: float | None = None,
     plots: Path | None = None,
-) -> tuple[list[VideoVerdict], DetectorCard, list[str]]:  # fmt: skip
+) -> Predicted:  # fmt: skip
     """Score video files by the detector of a finished run.
 
     Args:
@@ -75,11 +95,8 @@ def predict_videos(
         threshold: another than the card's.
         plots: folder that timelines are written to, one a video; None: none is written.
 
-    Returns:
-        What is said of each, the card, and remarks that belong beside the scores.
-
     Raises:
-        BadInput: the folder holds no detector, or a video cannot be used.
+        BadInput: the folder holds no detector, or not one of the videos can be used.
         MissingExtra: PyAV, or the finder, is not installed.
     """
     network, card = read_detector(folder)
@@ -87,11 +104,45 @@ def predict_videos(
     points = None if table is None else read_points(table)
     finder = None if landmarks in (NONE, "files") else landmark_finder(landmarks).find
     limit = card.threshold if threshold is None else threshold
-    found = []
+    found, failed = list[VideoVerdict](), list[Failed]()
+    for path, name, stem in zip(videos, _names(videos), _stems(videos), strict=True):
+        try:
+            track = cut_track(VideoFile(path), crop, points=points, finder=finder)
+        except UnusableVideo as error:
+            if len(videos) == 1:
+                raise
+            failed.append(Failed(name, f"{error.what}: {error.why}" if error.why else error.what))
+            continue
+        plot = None if plots is None else plots / f"{stem}.svg"
+        found.append(_judged(network, card, track, name, limit, plot))
+    if not found:
+        raise BadInput(
+            f"not one of {len(videos)} videos can be used",
+            why="; ".join(f"{one.name}: {one.why}" for one in failed),
+            mend="give videos that can be read and show a face",
+        )
+    notes = remarks(card, landmarks, limit, found)
+    if failed:
+        notes.append(f"{len(failed)} of {len(videos)} videos could not be used, and have no score")
+    return Predicted(tuple(found), tuple(failed), card, tuple(notes))
+
+
+def _names(videos: Sequence[Path]) -> list[str]:
+    """File names; whole paths of those that share one."""
+    many = Counter(path.name for path in videos)
+    return [path.name if many[path.name] == 1 else str(path) for path in videos]
+
+
+def _stems(videos: Sequence[Path]) -> list[str]:
+    """Names of their plots, each once: films of several folders may share a name."""
+    taken: dict[str, None] = {}
     for path in videos:
-        track = cut_track(VideoFile(path), crop, points=points, finder=finder)
-        found.append(_judged(network, card, track, path, limit, plots))
-    return found, card, remarks(card, landmarks, limit, found)
+        name, number = path.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken[name] = None
+    return list(taken)
 
 
 def mean_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
@@ -115,9 +166,15 @@ def remarks(card: DetectorCard, landmarks: str, threshold: float | None, found: 
         told.append(
             f"the threshold {threshold:+.3f} was set on {card.calibrated_on}; on other videos it may be far off"
         )
+    placed = bool(card.crop) and card.crop.get("points") != NONE
     if landmarks == NONE:
+        which = "cut as the faces it learned from, which were placed by landmarks" if placed else "of a face"
         told.append(
-            "the middle square of each frame was taken: right only for crops of a face (otherwise give --landmarks)"
+            f"the middle square of each frame was taken: right only for crops {which} (otherwise give --landmarks)"
+        )
+    elif card.crop and not placed:
+        told.append(
+            "the videos it learned from were crops already, and these faces were placed by landmarks: they may be cut differently"
         )
     if not card.crop:
         told.append("the card does not say how the faces it learned from were cut; the usual crop was used")
@@ -142,20 +199,20 @@ def _crop(card: DetectorCard, landmarks: str) -> CropSettings:
 
 
 def _judged(
-    network: Network, card: DetectorCard, track: FaceTrack, path: Path, threshold: float | None, plots: Path | None
+    network: Network, card: DetectorCard, track: FaceTrack, name: str, threshold: float | None, plot: Path | None
 ) -> VideoVerdict:  # fmt: skip
     frames, count = track.frames, len(track.frames)
     logits = np.array(clip_logits(network, frames, clip_starts(count, card.clips, card.max_frames)))
     values = logits if card.score == "logit" else expit(logits)
     score, interval = float(values.mean()), mean_interval(values)
     over_time = timeline(network, frames)
-    plot = "" if plots is None else _plot(plots / f"{path.stem}.svg", over_time, track.fps, path.name, threshold, card)
+    drawn = "" if plot is None else _plot(plot, over_time, track.fps, name, threshold, card)
     verdict = "no threshold" if threshold is None else "forged" if score >= threshold else "real"
     low, high = interval or (None, None)
     probability = float(expit(logits.mean()))
     return VideoVerdict(
-        path.name, score, low, high, probability, verdict, len(logits), count, track.fps, count < card.clips.span, track.missing,
-        tuple(over_time.tolist()), plot,
+        name, score, low, high, probability, verdict, len(logits), count, track.fps, count < card.clips.span, track.missing,
+        tuple(over_time.tolist()), drawn,
     )  # fmt: skip
 
 

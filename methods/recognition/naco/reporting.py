@@ -11,26 +11,28 @@ import numpy as np
 from ....platform.data.clip_perturbations import PerturbedTracks
 from ....platform.data.forgery_sheet import contact_sheet
 from ....platform.data.videos import VideoData, VideoSet
-from ....platform.errors import BadInput
 from ....platform.training.files import write_text
 from ....platform.training.outcome import Metric
 from ....platform.training.run import Run
 from ....platform.verification.roc import auc
 from .card import FILE as CARD
-from .card import WEIGHTS, DetectorCard, read_detector
+from .card import WEIGHTS, DetectorCard, read_card
 from .clips import clip_frames
 from .judging import (
     FAMILY_COLUMNS,
-    ROBUSTNESS_COLUMNS,
+    HELD_OUT,
     SEEN,
+    UNLEARNED,
     Judged,
     judge,
     robustness_rows,
+    sides_of,
     threshold_of,
 )
 from .model import Network
 from .scoring import ClipScores, frame_difference, score_clips, timeline, video_scores
 from .settings import NacoSettings
+from .started import learned_families
 from .writing import PLOT_WIDTH, clip_rows, draw_learning, draw_roc, write_scores, write_table
 
 SHEET_FRAMES = 8
@@ -39,7 +41,7 @@ NO_LEARNING = "frame difference, nothing learned"
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """What the test found."""
+    """What the test found; robustness is that of one group of families."""
 
     scores: ClipScores
     judged: Judged
@@ -47,6 +49,7 @@ class Tested:
     calibrated_on: str
     baselines: Mapping[str, Mapping[str, Metric]]
     robustness: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    robust_on: str = SEEN
     notes: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, Metric]:
@@ -54,7 +57,7 @@ class Tested:
         found = self.judged.metrics()
         for kind in dict.fromkeys(kind for kind, _ in self.robustness):
             mean = float(np.mean([value for (one, _), value in self.robustness.items() if one == kind]))
-            found[f"auc_seen_under_{kind}"] = Metric(mean, "AUC of videos, mean over levels", "higher")
+            found[f"auc_{self.robust_on}_under_{kind}"] = Metric(mean, "AUC of videos, mean over levels", "higher")
         return found
 
 
@@ -83,14 +86,20 @@ def examined(
         calibrated = f"{len(validation)} validation videos of {data.name}, {what}"
     seed = run.seed_for("bootstrap")
     scores = score_clips(run, network, data.test, judging.max_frames)
-    judged = judge(scores, data.test, data.held_out, judging, threshold=threshold, seed=seed)
+    others = [family for family in data.test.forgeries if family not in learned_families(settings, data)]
+    there = {*data.train.forgeries, *data.validation.forgeries}
+    unlearned = tuple(family for family in others if family in there)
+    held_out = tuple(family for family in others if family not in there)
+    judged = judge(scores, data.test, held_out, judging, threshold=threshold, seed=seed, unlearned=unlearned)
+    # Of what was learned, if anything was; otherwise of what there is.
+    robust_on = next(name for name in (SEEN, UNLEARNED, HELD_OUT) if name in judged.groups)
     if scores.mirrored:
         notes.append(
             f"{scores.mirrored} of {scores.videos} test videos are shorter than a clip, and were mirrored at their ends"
         )
     return Tested(
-        scores, judged, threshold, calibrated, {NO_LEARNING: _plain(data, settings)},
-        _robustness(run, settings, network, data), (*judged.notes, *notes),
+        scores, judged, threshold, calibrated, {NO_LEARNING: _plain(data.test, judged, settings)},
+        _robustness(run, settings, network, data.test, judged, robust_on), robust_on, (*judged.notes, *notes),
     )  # fmt: skip
 
 
@@ -101,8 +110,9 @@ def write_tested(run: Run, settings: NacoSettings, network: Network, data: Video
     artefacts = {"families": "families.csv", "clip_scores": write_scores(folder, data.test, tested.scores)}
     artefacts |= draw_roc(folder, tested.judged.groups, f"{settings.algorithm}, {data.name}")
     if tested.robustness:
-        rows = robustness_rows(tested.judged.groups[SEEN].curve.auc, tested.robustness)
-        write_table(folder / "robustness.csv", ROBUSTNESS_COLUMNS, rows)
+        rows = robustness_rows(tested.judged.groups[tested.robust_on].curve.auc, tested.robustness)
+        columns = ("perturbation", "level", f"auc_{tested.robust_on}", "change")
+        write_table(folder / "robustness.csv", columns, rows)
         artefacts["robustness"] = "robustness.csv"
     artefacts |= draw_learning(folder)
     if settings.judging.show_frames and (data.test.source >= 0).any():
@@ -117,7 +127,7 @@ def write_card(
     """Write the weights and their card; give the artefacts by name. On one process."""
     threshold, calibrated = (None, "") if tested is None else (tested.threshold, tested.calibrated_on)
     if settings.only_tested and settings.start is not None:
-        card = replace(read_detector(Path(settings.start))[1], threshold=threshold, calibrated_on=calibrated)
+        card = replace(read_card(Path(settings.start)), threshold=threshold, calibrated_on=calibrated)
     else:
         card = _new_card(run, settings, data, threshold, calibrated, detects=tested is not None)
     card.write(run.folder, network)
@@ -127,40 +137,35 @@ def write_card(
 def _new_card(
     run: Run, settings: NacoSettings, data: VideoData, threshold: float | None, calibrated: str, *, detects: bool
 ) -> DetectorCard:  # fmt: skip
-    train, own = data.train, settings.finetuning
-    learned = train.forgeries if own.fakes == "given" else (own.fakes,)
+    train = data.train
     rates = [train.tracks.fps(number) for number in range(len(train))]
     real, people = int((~train.forged).sum()), len(np.unique(train.identities))
     return DetectorCard(
         settings.network, settings.clips, settings.judging.score, settings.judging.max_frames, detects, threshold, calibrated,
         f"{data.name}, {real} real videos of {people} identities, by {settings.algorithm}, seed {run.seed}",
-        learned if detects else (), dict(data.preprocessing), train.tracks.side, (min(rates), max(rates)),
+        learned_families(settings, data), dict(data.preprocessing), train.tracks.side, (min(rates), max(rates)),
     )  # fmt: skip
 
 
-def _plain(data: VideoData, settings: NacoSettings) -> dict[str, Metric]:
-    """AUC of the mean frame difference, on seen and on held-out families."""
-    values, test, found = frame_difference(data.test, settings.judging.max_frames), data.test, dict[str, Metric]()
-    outside = np.isin(np.array(test.families), data.held_out)
-    for name, members in (("seen", ~outside), ("held_out", outside)):
-        if (members & test.forged).any():
-            chosen = ~test.forged | (members & test.forged)
-            area = auc(values[chosen], test.forged[chosen])
-            found[f"{name}_auc"] = Metric(area, "area under the ROC curve of videos", "higher")
+def _plain(test: VideoSet, judged: Judged, settings: NacoSettings) -> dict[str, Metric]:
+    """AUC of the mean frame difference, on each group of families."""
+    values, found = frame_difference(test, settings.judging.max_frames), dict[str, Metric]()
+    for name, members in sides_of(test, judged.held_out, judged.unlearned).items():
+        chosen = ~test.forged | members
+        area = auc(values[chosen], test.forged[chosen])
+        found[f"{name}_auc"] = Metric(area, "area under the ROC curve of videos", "higher")
     return found
 
 
-def _robustness(run: Run, settings: NacoSettings, network: Network, data: VideoData) -> dict[tuple[str, int], float]:
-    """AUC on seen families, each video perturbed in the same way, by code and level."""
-    judging, test = settings.judging, data.test
+def _robustness(
+    run: Run, settings: NacoSettings, network: Network, test: VideoSet, judged: Judged, group: str
+) -> dict[tuple[str, int], float]:
+    """AUC on a group of families, each video perturbed in the same way, by code and level."""
+    judging = settings.judging
     kinds = judging.kinds
     if not kinds:
         return {}
-    chosen = test.take(np.flatnonzero(~np.isin(np.array(test.families), data.held_out)))
-    if not chosen.forged.any():
-        raise BadInput(
-            "robustness is measured on seen families, and none is tested", mend="leave judging.perturbations out"
-        )
+    chosen = test.take(np.flatnonzero(~test.forged | sides_of(test, judged.held_out, judged.unlearned)[group]))
     found = {}
     with run.progress(len(kinds) * len(judging.levels), "perturbations") as bar:
         for kind in kinds:

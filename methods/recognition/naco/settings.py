@@ -210,8 +210,8 @@ class Judging:
         max_frames: of a video that are looked at; they are cut into clips that do not overlap.
         score: of a video: the mean of its clips' logits (logit) or of their probabilities (probability).
         draws: of the bootstrap over identities.
-        perturbations: codes of `platform.data.clip_perturbations`, under which AUC on seen families is measured as
-            well; `all`: every one.
+        perturbations: codes of `platform.data.clip_perturbations`, under which AUC on seen families (where none was learned from, on
+            what is tested) is measured as well; `all`: every one.
         levels: of them.
         timelines: that many clips of which the detector is most certain, and as many of the least.
         show_frames: draw frames of these clips, and of a real video beside its forgeries; for generated videos only: faces of people

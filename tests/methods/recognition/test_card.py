@@ -26,6 +26,8 @@ CARDS = st.builds(
     flipped=st.booleans(),
     threshold=NUMBERS,
     fmr=NUMBERS,
+    held_fmr=NUMBERS,
+    confidence=NUMBERS,
     least_quality=NUMBERS,
     teacher=st.text(max_size=5),
     trained_on=st.text(max_size=5),
@@ -88,7 +90,7 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path, content: str
 
 
 def test_not_finite_limits_are_refused() -> None:
-    for name in ("threshold", "fmr", "least_quality"):
+    for name in ("threshold", "fmr", "held_fmr", "confidence", "least_quality"):
         assert name in {one.name for one in fields(Card)}
         with pytest.raises(BadInput, match=name):
             Card("resnet_small", 16, 128, **{name: float("nan")})  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from stillhouse.platform.training.outcome import Outcome, execute
 from stillhouse.platform.training.progress import Silent
 from stillhouse.platform.training.run import LocalRun
 from stillhouse.platform.training.values import load_value
+from stillhouse.platform.verification.calibration import conformal_threshold
 from stillhouse.platform.verification.folds import verify
 from stillhouse.platform.verification.scores import unit
 
@@ -87,7 +88,10 @@ def test_what_it_writes(finished: tuple[Path, Outcome, FaceRecognition]) -> None
     assert kept["student"]["correct"].mean() == pytest.approx(outcome.metrics["verification_accuracy"].value, abs=0.02)
     card = Card.read(folder)
     assert (card.architecture, card.resolution, card.embedding_length, card.aligned) == ("resnet20", 8, 24, SIDE)
-    assert card.threshold is not None and card.fmr is not None and card.fmr <= 0.1
+    impostors = kept["student"]["scores"][~kept["same"]]
+    made = conformal_threshold(impostors, 0.1, confidence=0.95)
+    assert card.threshold == made.threshold and card.fmr == np.mean(impostors >= made.threshold) < 0.1
+    assert (card.held_fmr, card.confidence) == (0.1, 0.95)
     assert card.resampler == own.degradation.resampler and card.teacher == "resnet20 at 16 px, trained here"
 
 
@@ -214,14 +218,46 @@ def test_short_embeddings_are_left_out_first_and_a_limit_is_set_where_it_can_be(
     found = judge(rows, data, None)
     curve = found.rejecting()
     assert curve is not None and curve.area < curve.area_at_random and curve.error[10] < 0.05 < curve.error[0]
-    kept = found.least_quality(0.2)
+    kept = found.least_quality(same, 0.5, 0.2)
     assert 0.5 <= kept.coverage <= 0.65 and kept.bound <= 0.2
     with pytest.raises(BadInput, match="no quality threshold"):
-        found.least_quality(0.001)
+        found.least_quality(same, 0.5, 0.001)
     flat = judge(rows / np.linalg.norm(rows, axis=1, keepdims=True), data, None)
     assert flat.rejecting() is None
     with pytest.raises(BadInput, match="no quality of the pictures"):
-        flat.least_quality(0.2)
+        flat.least_quality(same, 0.5, 0.2)
+
+
+def test_the_limit_of_a_card_is_for_its_threshold(tmp_path: Path) -> None:
+    """The note's share of wrong decisions is that of the pairs that the written card decides, at its threshold."""
+    from stillhouse.methods.recognition.stored import load_recogniser
+
+    own = method(judging=Judging(fars=(0.1,), fmr=0.1, abstain_error=0.6))
+    outcome = execute(own, DATA, silent_run(tmp_path / "run"))
+    stored = load_recogniser(tmp_path / "run")
+    card, pairs = stored.card, DATA.pairs
+    assert card.threshold is not None and card.least_quality is not None
+    rows = stored.embed(DATA.test.read(range(len(DATA.test))))
+    lengths = np.linalg.norm(rows, axis=1)
+    decided = np.minimum(lengths[pairs.first], lengths[pairs.second]) >= card.least_quality * (1 - 1e-6)
+    wrong = (load_value(tmp_path / "run" / "scores.safetensors")["student"]["scores"] >= card.threshold) != pairs.same
+    (note,) = [note for note in outcome.notes if "nothing is decided" in note]
+    assert f"{100 * wrong[decided].mean():.1f} % of these wrongly at the card's threshold" in note
+
+
+def test_without_a_threshold_a_card_sets_no_limit(tmp_path: Path) -> None:
+    own = method(judging=Judging(fars=(0.1,), fmr=0.001, abstain_error=0.6))
+    outcome = execute(own, DATA, silent_run(tmp_path / "run"))
+    card = Card.read(tmp_path / "run")
+    assert (card.threshold, card.fmr, card.held_fmr, card.confidence, card.least_quality) == (None,) * 5
+    assert any("no least quality" in note and "120 impostor pairs are too few" in note for note in outcome.notes)
+
+
+def test_people_of_several_folds_are_told(tmp_path: Path) -> None:
+    mixed = replace(DATA, pairs=replace(DATA.pairs, fold=np.arange(len(DATA.pairs)) % 3))
+    outcome = execute(method(), mixed, silent_run(tmp_path / "run"))
+    assert any(f"{DATA.test.people} people of the test pairs are in several folds" in note for note in outcome.notes)
+    assert not any("several folds" in note for note in execute(method(), DATA, silent_run(tmp_path / "2")).notes)
 
 
 def test_people_with_one_picture_do_not_break_random_batches(tmp_path: Path) -> None:

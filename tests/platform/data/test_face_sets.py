@@ -47,6 +47,37 @@ def test_all_kinds_are_shipped() -> None:
     assert all(dataclasses.is_dataclass(kind) for kind in FACE_KINDS.values())
 
 
+def test_people_of_both_parts_are_refused_unless_they_are_meant(tmp_path: Path) -> None:
+    write_lfw_like(tmp_path / "train", 4, PEOPLE[:4])
+    write_lfw_like(tmp_path / "test", 3, PEOPLE[3:])
+    settings = FacesFolder(root=str(tmp_path), train="train", test="test", size=12, draw=FEW)
+    with pytest.raises(BadInput, match=r"1 people .* both parts.*data\.shared_names=allow") as refused:
+        load(settings)
+    assert PEOPLE[3] not in str(refused.value)
+    data = load(dataclasses.replace(settings, shared_names="allow"))
+    assert data.train.people == 4 and "By their names, 1 people are in both parts." in data.protocol
+    # Who is left out of the training part is not learnt from.
+    for number in (2, 3, 4):
+        (tmp_path / "train" / PEOPLE[3] / f"{PEOPLE[3]}_{number:04d}.png").unlink()
+    assert "in both parts" not in load(settings).protocol
+
+
+@pytest.mark.parametrize("shared", ["refuse", "allow"])
+def test_the_same_pictures_are_never_learnt_from_and_tested(tmp_path: Path, shared: str) -> None:
+    write_lfw_like(tmp_path / "faces")
+    packed(tmp_path / "faces", tmp_path / "copy.tar")
+    for test in ("faces", "copy.tar"):
+        settings = FacesFolder(root=str(tmp_path), train="faces", test=test, size=12, draw=FEW, shared_names=shared)
+        with pytest.raises(BadInput, match="same 24 pictures"):
+            load(settings)
+
+
+def test_a_set_whose_people_are_in_both_parts_says_so_in_its_configuration() -> None:
+    """UCCS is a closed set: everybody who is tested is learnt from."""
+    allowed = {f.stem for f in face_configs() if yaml.safe_load(f.read_text()).get("shared_names") == "allow"}
+    assert allowed == {"uccs"}
+
+
 @pytest.mark.parametrize("stored", ["folder", "tar"])
 def test_one_folder_is_split_by_people(tmp_path: Path, stored: str) -> None:
     write_lfw_like(tmp_path / "faces")
@@ -77,7 +108,7 @@ def test_two_folders_and_a_file_of_pairs(tmp_path: Path) -> None:
     (tmp_path / "pairs.txt").write_text("Dido 1 2\nDido 1 Fermat 2\nFermat 1 3\nFermat 9 2\n")
     settings = FacesFolder(
         root=str(tmp_path), train="train", test="test", pairs="pairs.txt", size=12, damaged="leave_out", missing="leave_out",
-        draw=PairSettings(folds=2),
+        draw=PairSettings(folds=2), shared_names="allow",
     )  # fmt: skip
     data = load(settings)
     assert data.train.people_names == PEOPLE[:3] and len(data.train) == 8 and len(data.pairs) == 3
@@ -170,6 +201,7 @@ def test_test_faces_can_be_given_synthetic_masks() -> None:
         (FacesFolder, {"damaged": "ignore"}, "damaged is"),
         (FacesFolder, {"missing": "ignore"}, "missing is"),
         (FacesFolder, {"check": "nothing"}, "check is"),
+        (FacesFolder, {"shared_names": "ignore"}, "shared_names is"),
         (FacesFolder, {"crop": 0.5}, "crop is given, and fit is exact"),
         (FacesFolder, {"crop": 1.5, "fit": "resize"}, "fraction"),
         (FacesFolder, {"masked": 1.5}, "masked is 1.5"),

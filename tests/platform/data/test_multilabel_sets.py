@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,21 @@ class TestCsv:
         with pytest.raises(BadInput, match=told):
             settings.load(seed=0, key=b"")
 
+    def test_noise_on_top_of_noise_whose_truth_is_known_is_refused(self, tmp_path: Path) -> None:
+        settings = self.write(tmp_path)
+        little = 1e-9  # flips none of six labels
+        for more in (
+            {"false_positive": little},
+            {"false_negative": little},
+            {"false_negative": little, "balanced": True},
+        ):
+            with pytest.raises(BadInput, match=r"leave data\.clean_labels or the rates out"):
+                replace(settings, **more).load(seed=0, key=b"")
+            # Without true labels of their own, those that are given are taken for true.
+            data = replace(settings, clean_labels=None, **more).load(seed=0, key=b"")
+            assert data.clean_labels is not None
+            assert data.clean_labels.tolist() == [[1, 0], [0, 1], [1, 1]]
+
     def test_files_that_are_not_named(self) -> None:
         with pytest.raises(BadInput, match="labels, test_features"):
             MultiLabelCsv(features="f.csv").load(seed=0, key=b"")
@@ -144,6 +160,25 @@ class TestNpz:
         np.savez(tmp_path / "scene.npz", X_train=np.zeros((2, 2)))
         with pytest.raises(BadInput, match="lacks the array"):
             settings.load(seed=0, key=b"")
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"X": np.zeros((9, 2))},
+            {"X": np.uint8(3)},
+            {"Y": np.zeros(9, np.uint8)},
+            {"Y": np.zeros((8, 3), np.uint8)},
+            {"n_train": np.array([3, 4])},
+            {"d": np.array("eleven")},
+            {"label_names": np.array("cat")},
+        ],
+        ids=lambda changed: "".join(changed),
+    )
+    def test_arrays_of_another_form_are_refused(self, changed: dict[str, Any], tmp_path: Path) -> None:
+        arrays = {"X": np.zeros((9, 2), np.uint8), "Y": np.zeros((9, 3), np.uint8), "d": 11, "n_train": -1} | changed
+        np.savez(tmp_path / "scene.npz", **arrays)
+        with pytest.raises(BadInput, match=r"scene\.npz"):
+            MultiLabelNpz(root=str(tmp_path)).load(seed=0, key=b"")
 
     @pytest.mark.shared_data
     @pytest.mark.parametrize(

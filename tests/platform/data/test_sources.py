@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision
 from stillhouse.platform.data import sources
 from stillhouse.platform.data.idx import read_idx
 from stillhouse.platform.data.images import ImageData
@@ -56,6 +57,22 @@ def test_missing_files_say_how_to_get_them(tmp_path: Path) -> None:
         sources.load("fashion_mnist", root=tmp_path)
     with pytest.raises(BadInput, match="use one of digits, fashion_mnist, mnist"):
         sources.load("cats")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(OSError("no route\nto host"), "no route."), (RuntimeError(), "RuntimeError")]
+)
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])
+def test_a_download_that_fails_says_why(
+    name: str, error: Exception, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    for loader in ("FashionMNIST", "CIFAR10"):
+        monkeypatch.setattr(torchvision.datasets, loader, fail)
+    with pytest.raises(BadInput, match=f"could not be downloaded: {told}"):
+        sources.load(name, root=tmp_path, download=True)
 
 
 def test_digits_have_three_disjoint_parts_with_all_classes() -> None:

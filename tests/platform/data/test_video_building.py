@@ -16,6 +16,7 @@ from stillhouse.platform.data.video_crops import CropSettings
 from stillhouse.platform.data.video_landmarks import LandmarkFiles
 from stillhouse.platform.data.video_listing import Listed, Listing, groups
 from stillhouse.platform.data.video_reading import VideoFile
+from stillhouse.platform.data.video_tables import read_real_and_fake
 from stillhouse.platform.errors import BadInput
 from support.video_files import exact_video, noise, small_video, sound
 
@@ -79,6 +80,21 @@ def test_a_forged_video_is_cut_as_its_source(tmp_path: Path) -> None:
     assert (again.found, again.made) == (1, 2)
 
 
+def test_one_damaged_file_of_landmarks_leaves_out_one_video(tmp_path: Path) -> None:
+    videos = []
+    for name in ("a", "b", "c"):
+        videos.append(Listed(VideoFile(exact_video(tmp_path / "v" / f"{name}.mkv", noise(10, 40, 48))), name))
+        write_points(tmp_path / "l" / f"{name}.mkv.npz", 10, 20.0)
+    whole = tmp_path / "l" / "b.mkv.npz"
+    whole.write_bytes(whole.read_bytes()[:100])
+    np.savez(tmp_path / "l" / "c.mkv.npz", points=np.zeros((3, 7, 2)))
+    files = LandmarkFiles(tmp_path / "l", tmp_path / "v")
+    cut = cut_listing(
+        Listing(tuple(videos)), replace(CROPS, points="files"), VideoCache(tmp_path / "cache"), landmarks=files
+    )
+    assert [video.name for video in cut.videos] == ["a"] and cut.left_out == {"has landmarks that cannot be used": 2}
+
+
 def test_videos_without_landmarks(tmp_path: Path) -> None:
     video = Listed(VideoFile(small_video(tmp_path / "v" / "a.mp4")), "a")
     settings, cache = replace(CROPS, points="files"), VideoCache(tmp_path / "cache")
@@ -113,6 +129,37 @@ def test_forgeries_of_nobody_known_take_no_persons_place() -> None:
     listing, how = with_splits(Listing((*real, *wild)), validation=0.2, test=0.4, seed=3)
     assert listing.videos[:5] == alone.videos and "5 groups" in how
     assert sorted(video.split for video in listing.videos[5:]) == ["test", "test", "validation"]
+
+
+def test_forgeries_of_nobody_known_are_counted() -> None:
+    """Nothing keeps whoever is on them out of another part: the protocol has to say so."""
+    real = [Listed(VideoFile(Path("x.mp4")), f"r{k}", people=(str(k),)) for k in range(5)]
+    known = [
+        Listed(VideoFile(Path("x.mp4")), "f0", "DF", source="r0"),
+        Listed(VideoFile(Path("x.mp4")), "f1", "DF", ("1",)),
+    ]
+    wild = [Listed(VideoFile(Path("x.mp4")), f"w{k}", "WILD") for k in range(3)]
+    for told in ("", "train"):
+        listing = Listing(tuple(replace(video, split=told) for video in (*real, *known, *wild)))
+        how = with_splits(listing, validation=0.2, test=0.4, seed=3)[1]
+        assert "3 forged videos tell neither who is on them nor what they were made from" in how
+        assert "data.identities" in how
+        whole = Listing(tuple(replace(video, split=told) for video in (*real, *known)))
+        assert "forged videos tell" not in with_splits(whole, validation=0.2, test=0.4, seed=3)[1]
+
+
+def test_nobody_on_a_forgery_named_by_two_videos_is_in_two_parts(tmp_path: Path) -> None:
+    """Names as FaceForensics++ gives them, without a table of who is who."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "fake" / "DF").mkdir(parents=True)
+    for number in range(20):
+        (tmp_path / "real" / f"{number:03d}.mp4").touch()
+        (tmp_path / "fake" / "DF" / f"{number:03d}_{number ^ 1:03d}.mp4").touch()
+    listing, how = with_splits(read_real_and_fake(tmp_path), validation=0.15, test=0.4, seed=7)
+    split = {Path(video.name).stem: video.split for video in listing.videos}
+    assert "The 10 groups of people" in how and "forged videos tell" not in how
+    for stem in split:
+        assert {split[one] for one in stem.split("_")} == {split[stem]}
 
 
 def test_splits_that_are_told_stay_and_half_told_ones_are_refused() -> None:

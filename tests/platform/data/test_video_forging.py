@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from stillhouse.platform.data.procedural_heads import draw_heads
 from stillhouse.platform.data.video_cache import VideoCache
 from stillhouse.platform.data.video_crops import FaceTrack
 from stillhouse.platform.data.video_families import Forging
-from stillhouse.platform.data.video_forging import Codes, Finish, Held, Subject, forged_set
+from stillhouse.platform.data.video_forging import Codes, Finish, Given, Held, Subject, forged_set
 from stillhouse.platform.data.videos import VideoSet
 from stillhouse.platform.errors import BadInput
 
@@ -115,10 +116,14 @@ def test_tracks_that_were_forged_elsewhere_join(subjects: list[Subject]) -> None
         finish=Finish(SIDE),
         keeps=Held(),
         codes=Codes(subjects, 0),
-        forged=[(subjects[3], "WILD")],
+        forged=[
+            Given(subjects[3], "WILD"),
+            Given(replace(subjects[2], name="swapped"), "DF", subjects[1].name),
+            Given(replace(subjects[2], name="driven"), "F2F", "gone"),
+        ],
     )
-    assert videos.families == ("real", "real", "WILD") and videos.source.tolist() == [-1] * 3
-    assert videos.identities.tolist() == [0, 0, 1]
+    assert videos.families == ("real", "real", "WILD", "DF", "F2F") and videos.source.tolist() == [-1, -1, -1, 1, -1]
+    assert videos.identities.tolist() == [0, 0, 1, 1, 1]
 
 
 def test_forgeries_need_landmarks() -> None:

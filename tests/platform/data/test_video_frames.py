@@ -34,6 +34,13 @@ def test_a_damaged_frame_is_left_out(tmp_path: Path) -> None:
     assert [number for number, _ in frames_in(folder).frames(range(4))] == [0, 1, 3]
 
 
+def test_an_oversized_frame_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(tmp_path / "v", [f"{number}.png" for number in range(3)], noise(3))
+    Image.fromarray(noise(1, 60, 60)[0]).save(folder / "1.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24 * 32 + 1)
+    assert [number for number, _ in frames_in(folder).frames(range(3))] == [0, 2]
+
+
 def test_frames_of_two_sizes_and_none_at_all(tmp_path: Path) -> None:
     folder = written(tmp_path / "v", ["0.png"], noise(1))
     Image.fromarray(noise(1, 10, 10)[0]).save(folder / "1.png")

@@ -131,6 +131,31 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
             read_clip(path, [0])
 
 
+def _bent(path: Path, at: int, held: bytes) -> Path:
+    path.write_bytes(path.read_bytes()[:at] + held + path.read_bytes()[at + len(held) :])
+    return path
+
+
+def test_a_stream_that_no_decoder_knows(tmp_path: Path) -> None:
+    path = tmp_path / "unknown.mp4"
+    write_video(path, smooth(12, 32, 32), codec="libx264")
+    _bent(path, path.read_bytes().rfind(b"avc1"), b"zzzz")
+    with pytest.raises(UnusableVideo, match="no decoder"):
+        read_clip(path, [0])
+
+
+def test_an_index_that_leads_nowhere(tmp_path: Path) -> None:
+    """The first key frame is said to be one beyond the end: no key frame can be gone back to."""
+    path, frames = tmp_path / "index.mp4", noise(40)
+    exact_video(path, frames)
+    _bent(path, path.read_bytes().find(b"stss") + 12, (154).to_bytes(4, "big"))
+    clip = read_clip(path, range(40))
+    assert clip.read.tolist() == list(range(10)) and clip.missing == 30
+    np.testing.assert_array_equal(clip.frames, frames[:10])
+    with pytest.raises(UnusableVideo, match="not one of 2 frames"):
+        read_clip(path, [25, 39])
+
+
 def test_one_frame(tmp_path: Path) -> None:
     path, frames = tmp_path / "one.mkv", noise(1)
     exact_video(path, frames, fps=30)

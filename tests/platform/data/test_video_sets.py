@@ -264,13 +264,15 @@ def test_forgeries_are_made_from_videos_of_ones_own(tmp_path: Path) -> None:
     from stillhouse.platform.data.procedural_heads import draw_heads
 
     heads, every = draw_heads(5, frames=16, side=96, seed=1), range(16)
-    (tmp_path / "landmarks").mkdir()
-    (tmp_path / "real").mkdir()
+    for folder in ("landmarks/real", "real", "fake/DF"):
+        (tmp_path / folder).mkdir(parents=True)
     for number in range(5):
         frames = heads.tracks.read(number, every).transpose(0, 2, 3, 1)
         write_video(tmp_path / "real" / f"{number}.mkv", frames, codec="ffv1")
         mesh = _mesh_of(heads.tracks.landmarks(number, every))  # type: ignore[attr-defined]
-        np.savez(tmp_path / "landmarks" / f"{number}.mkv.npz", lm16=np.rint((mesh + 0.5) * 8).astype(np.int16))
+        # Known forgeries of the same names, which are cut by the landmarks of their source.
+        write_video(tmp_path / "fake" / "DF" / f"{number}.mkv", np.ascontiguousarray(frames[::-1]), codec="ffv1")
+        np.savez(tmp_path / "landmarks" / "real" / f"{number}.mkv.npz", lm16=np.rint((mesh + 0.5) * 8).astype(np.int16))
     small_video(tmp_path / "fake" / "WILD" / "w.mp4", 16)
     np.savez(tmp_path / "landmarks" / "w.mp4.npz", lm16=np.rint((mesh / 3) * 8).astype(np.int16))
     settings = VideosFolder(
@@ -278,7 +280,10 @@ def test_forgeries_are_made_from_videos_of_ones_own(tmp_path: Path) -> None:
         crop=CropSettings(side=32, shortest=8), cache=str(tmp_path / "cache"),
     )  # fmt: skip
     data = load(settings)
-    assert data.train.forgeries == ("SHUF",) and data.train.tracks.side == 32
+    assert data.train.forgeries == ("DF", "SHUF") and data.train.tracks.side == 32
+    for part in data.parts().values():
+        for number in np.flatnonzero(np.array(part.families) == "DF"):
+            assert part.names[part.source[number]] == part.names[number].replace("fake/DF", "real")
     assert "H.264 at CRF 23" in data.protocol and data.held_out == ("SBI", "WILD")
     assert data.test.names[-1] == "fake/WILD/w.mp4" and data.test.source[-1] == -1
     again = load(settings)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stillhouse.platform.data.video_landmarks import LandmarkFiles, read_points
 from stillhouse.platform.data.video_listing import groups
-from stillhouse.platform.data.video_reading import VideoFile
+from stillhouse.platform.data.video_reading import UnusableVideo, VideoFile
 from stillhouse.platform.data.video_tables import read_csv, read_deepfakebench, read_identities, read_real_and_fake
 from stillhouse.platform.errors import BadInput
 
@@ -38,6 +38,27 @@ def test_folders_of_real_and_forged_videos(tmp_path: Path) -> None:
     touch(tmp_path, "fake/real/c.mp4")
     with pytest.raises(BadInput, match="family called real"):
         read_real_and_fake(tmp_path)
+
+
+def test_a_forgery_that_is_called_after_two_real_videos_shows_both(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"real/{name}.mp4" for name in ("000", "003", "a_b", "c", "x/7", "y/7")))
+    names = ("000_003", "a_b_c", "c_a_b", "000_7", "000_999", "wild")
+    touch(tmp_path, *(f"fake/DF/{name}.mp4" for name in names))
+    listing = read_real_and_fake(tmp_path)
+    told = {video.name: video for video in listing.videos}
+    group = dict(zip(told, groups(listing.videos).tolist(), strict=True))
+    for name, first, second in (("000_003", "000", "003"), ("a_b_c", "a_b", "c"), ("c_a_b", "c", "a_b")):
+        forged = told[f"fake/DF/{name}.mp4"]
+        assert forged.source == f"real/{first}.mp4" and len(forged.people) == 2
+        assert group[forged.name] == group[f"real/{first}.mp4"] == group[f"real/{second}.mp4"]
+    assert len(set(group.values())) == 7  # 000 and 003, a_b and c, x/7, y/7, and three of nobody known
+    for name in ("000_7", "000_999", "wild"):
+        assert (told[f"fake/DF/{name}.mp4"].people, told[f"fake/DF/{name}.mp4"].source) == ((), "")
+
+    known = {"000": "ann", "003.mp4": "bob", "000_999.mp4": "ann+cy"}
+    told = {video.name: video for video in read_real_and_fake(tmp_path, identities=known).videos}
+    assert told["fake/DF/000_003.mp4"].people == ("ann", "bob")
+    assert told["fake/DF/000_999.mp4"].people == ("ann+cy",) and told["real/c.mp4"].people != ()
 
 
 def test_a_table_of_videos(tmp_path: Path) -> None:
@@ -153,6 +174,17 @@ def test_landmarks_in_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", points=np.zeros((3, 7, 2)))
     np.savez(tmp_path / "none.npz", x=points)
     (tmp_path / "text.npz").write_text("no points")
-    for name, words in (("other", "holds no landmarks"), ("none", "holds no landmarks"), ("text", "cannot read")):
-        with pytest.raises(BadInput, match=words):
+    whole = (tmp_path / "mesh.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    np.savez_compressed(tmp_path / "bent.npz", points=points)
+    bent = bytearray((tmp_path / "bent.npz").read_bytes())
+    bent[200:260] = bytes(60)
+    (tmp_path / "bent.npz").write_bytes(bent)
+    with (tmp_path / "single.npz").open("wb") as file:
+        np.save(file, points)
+    for name, words in (
+        ("other", "holds no landmarks"), ("none", "holds no landmarks"), ("text", "cannot read"), ("cut", "cannot read"),
+        ("bent", "cannot read"), ("single", "cannot read"),
+    ):  # fmt: skip
+        with pytest.raises(UnusableVideo, match=words):
             read_points(tmp_path / f"{name}.npz")

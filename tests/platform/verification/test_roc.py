@@ -89,6 +89,13 @@ def test_rates_at_a_threshold_are_counted(rows: list[tuple[int, bool]], threshol
     assert point.accuracy == pytest.approx(np.mean((scores >= at) == positive))
 
 
+@given(records)
+@settings(max_examples=25)
+def test_the_curve_still_knows_the_negatives(rows: list[tuple[int, bool]]) -> None:
+    scores, positive = columns(rows)
+    assert np.array_equal(roc(scores, positive).negative_scores, np.sort(scores[~positive])[::-1])
+
+
 def test_thresholds_without_end_accept_all_or_nobody() -> None:
     curve = roc([0.1, 0.2, 0.3], [False, True, True])
     assert (curve.at(math.inf).tar, curve.at(math.inf).fmr) == (0, 0)

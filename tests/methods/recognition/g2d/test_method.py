@@ -19,12 +19,14 @@ from stillhouse.methods.recognition.g2d.method import G2D
 from stillhouse.methods.recognition.g2d.networks import Descriptor
 from stillhouse.methods.recognition.kept import weights_hash
 from stillhouse.methods.recognition.stored import load_recogniser
-from stillhouse.platform.data.faces import FaceData, FaceImages
+from stillhouse.platform.data.faces import FaceData, FaceImages, FacePairs
+from stillhouse.platform.data.masked_faces import with_masks
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.metrics import read_metrics
 from stillhouse.platform.training.outcome import Outcome, execute
 from stillhouse.platform.training.progress import Silent
 from stillhouse.platform.training.run import LocalRun
+from stillhouse.platform.verification.calibration import conformal_threshold
 from stillhouse.platform.verification.scores import unit
 from torch import nn
 
@@ -187,6 +189,45 @@ def test_real_masks_are_judged_where_they_are_known(quick: G2D, faces: FaceData,
     outcome = finish(replace(quick, encoder="random_frozen", mask_map="zeros"), data=replace(faces, test=test))
     assert "real_accuracy" in outcome.metrics
     assert "real_rank1" in outcome.metrics
+
+
+def test_seeds_of_a_run_are_scored_on_the_same_masks_and_those_of_the_protocol_are_not(
+    quick: G2D, faces: FaceData, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[str] = []
+
+    def remember(*args: Any, **more: Any) -> Any:
+        made = with_masks(*args, **more)
+        scored.append(made.faces.content_hash())
+        return made
+
+    monkeypatch.setattr("stillhouse.methods.recognition.g2d.method.with_masks", remember)
+    bare = replace(quick, encoder="random_frozen", mask_map="zeros")
+    finish(bare, "seeds/0", seed=0)
+    finish(bare, "seeds/1", seed=1)
+    finish(bare, "seeds/2", data=replace(faces, protocol_seed=8))
+    assert scored[0] == scored[1] != scored[2]
+
+
+def test_the_card_holds_its_rate_and_shared_folds_are_told(
+    quick: G2D, faces: FaceData, finish: Finish, tmp_path: Path
+) -> None:
+    """160 impostor pairs, dealt without regard to who is on them."""
+    identities = faces.test.identities
+    first, second = np.triu_indices(len(identities), 1)
+    same = identities[first] == identities[second]
+    kept = np.concatenate([np.flatnonzero(same), np.flatnonzero(~same)[:160]])
+    pairs = FacePairs(first[kept], second[kept], same[kept], np.arange(len(kept)) % 2)
+    method = replace(quick, encoder="random_frozen", mask_map="zeros", judging=replace(quick.judging, fmr=0.1))
+    outcome = finish(method, data=replace(faces, pairs=pairs))
+    assert sum("6 people of the test pairs are in several folds" in note for note in outcome.notes) == 1
+    stored = load_recogniser(tmp_path / "runs/one")
+    rows = unit(stored.embed(faces.test.read(np.arange(len(faces.test)))))
+    impostors = (rows[pairs.first] * rows[pairs.second]).sum(1)[~pairs.same]
+    made = conformal_threshold(impostors, 0.1, confidence=0.95)
+    assert stored.card.threshold == pytest.approx(made.threshold, abs=1e-4)
+    assert (stored.card.held_fmr, stored.card.confidence) == (0.1, 0.95)
+    assert stored.card.fmr is not None and stored.card.fmr == pytest.approx((made.rank - 1) / 160)
 
 
 def test_too_few_faces_are_refused(quick: G2D, faces: FaceData, finish: Finish) -> None:

@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from stillhouse.methods.recognition.naco.card import DetectorCard, read_detector
 from stillhouse.methods.recognition.naco.scoring import score_clips
 from stillhouse.methods.recognition.naco.settings import Finetuning, Form, Judging, Pretraining
+from stillhouse.platform.data.video_crops import CropSettings, OtherSettings
 from stillhouse.platform.data.videos import VideoData
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.outcome import execute
 from stillhouse.platform.training.values import load_value
-from support.few_videos import few_videos
+from support.few_videos import few_videos, video_set
 
 from .little import CLIPS, QUIET, little, silent_run, training
 
@@ -96,6 +97,66 @@ def test_fakes_can_be_made_and_then_no_forgery_is_learned_from(tmp_path: Path, f
     assert DetectorCard.from_json(json.loads((tmp_path / "card.json").read_text())).forgeries == (fakes,)
     with pytest.raises(BadInput, match="forged training videos"):
         execute(little(), real, silent_run(tmp_path / "given"))
+
+
+def learned_from(folder: Path) -> dict[str, str]:
+    """The families of the table, and what it says of them."""
+    lines = (folder / "families.csv").read_text(encoding="utf-8").splitlines()[1:]
+    return {line.split(",")[0]: line.split(",")[1] for line in lines}
+
+
+@pytest.mark.parametrize("fakes", ["self_blended", "shuffled"])
+def test_forgeries_of_the_data_that_were_not_learned_from_are_not_called_so(tmp_path: Path, fakes: str) -> None:
+    made = Finetuning(mode="full", fakes=fakes, training=training(3), augmentation=QUIET)
+    judging = Judging(draws=100, timelines=1, perturbations=("CC",), levels=(1,))
+    outcome = execute(little(pretraining=NONE, finetuning=made, judging=judging), few_videos(), silent_run(tmp_path))
+    assert learned_from(tmp_path) == {"FLICKER": "no", "STILL": "no"}
+    found = set(outcome.metrics)
+    assert not {name for name in found if name.startswith("seen_")}
+    # Held-out families are those of the data, so that all methods are compared on the same ones.
+    assert outcome.metrics["held_out_auc"] == outcome.metrics["auc_STILL"]
+    assert outcome.metrics["unlearned_auc"] == outcome.metrics["auc_FLICKER"]
+    assert set(outcome.baselines["frame difference, nothing learned"]) == {"held_out_auc", "unlearned_auc"}
+    assert "auc_unlearned_under_CC" in found and "auc_seen_under_CC" not in found
+    assert (
+        (tmp_path / "robustness.csv").read_text(encoding="utf-8").startswith("perturbation,level,auc_unlearned,change")
+    )
+    assert any("FLICKER" in note and "not learned from" in note for note in outcome.notes)
+
+
+def test_a_finished_detector_has_learned_what_its_card_says(tmp_path: Path) -> None:
+    execute(little(), few_videos(), silent_run(tmp_path / "first"))
+    other = few_videos(seen=("SHUFFLED",), held_out=("STILL", "FLICKER"))
+    tested = little(pretraining=NONE, start=str(tmp_path / "first"), finetuning=Finetuning(training=training(0)))
+    outcome = execute(tested, other, silent_run(tmp_path / "tested"))
+    assert learned_from(tmp_path / "tested") == {"FLICKER": "yes", "SHUFFLED": "no", "STILL": "no"}
+    assert outcome.metrics["seen_auc"] == outcome.metrics["auc_FLICKER"]
+    assert outcome.metrics["held_out_auc"] == outcome.metrics["auc_STILL"]
+    assert outcome.metrics["unlearned_auc"] == outcome.metrics["auc_SHUFFLED"]
+    # Trained on, it has learned both.
+    more = replace(tested, finetuning=Finetuning(training=training(3), augmentation=QUIET))
+    execute(more, other, silent_run(tmp_path / "more"))
+    assert learned_from(tmp_path / "more") == {"FLICKER": "yes", "SHUFFLED": "yes", "STILL": "no"}
+    assert read_detector(tmp_path / "more")[1].forgeries == ("FLICKER", "SHUFFLED")
+
+
+def test_faces_that_are_cut_otherwise_are_refused(tmp_path: Path) -> None:
+    crop = CropSettings(side=32, points="mediapipe").to_json()
+    data = replace(few_videos(), preprocessing=crop)
+    execute(little(), data, silent_run(tmp_path / "first"))
+    tested = little(pretraining=NONE, start=str(tmp_path / "first"), finetuning=Finetuning(training=training(0)))
+    execute(tested, replace(data, preprocessing={**crop, "points": "files", "most": 40}), silent_run(tmp_path / "same"))
+    execute(tested, replace(data, preprocessing={}), silent_run(tmp_path / "unknown"))
+    for changed, words in (({"face": 0.95}, r"face was 0\.765 and is 0\.95"), ({"points": "none"}, "crops already")):
+        with pytest.raises(OtherSettings, match=words):
+            execute(tested, replace(data, preprocessing={**crop, **changed}), silent_run(tmp_path / "other"))
+        more = replace(tested, finetuning=Finetuning(training=training(3), augmentation=QUIET))
+        with pytest.raises(OtherSettings, match=words):
+            execute(more, replace(data, preprocessing={**crop, **changed}), silent_run(tmp_path / "other"))
+    people = range(100, 110)
+    wide = [video_set([*some], ("FLICKER",), side=40) for some in (people[:4], people[4:6], people[6:])]
+    with pytest.raises(OtherSettings, match="32 and are 40"):
+        execute(tested, VideoData(*wide, (), "wide", "made for a test"), silent_run(tmp_path / "wide"))
 
 
 def test_stage_1_alone_and_stage_2_from_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from stillhouse.methods.recognition.naco.card import DetectorCard, is_detector, 
 from stillhouse.methods.recognition.naco.model import Network, fresh_network
 from stillhouse.methods.recognition.naco.predicting import mean_interval, predict_videos
 from stillhouse.methods.recognition.naco.scoring import clip_logits
+from stillhouse.platform.data.alignment import TEMPLATE
 from stillhouse.platform.data.video_crops import CropSettings
 from stillhouse.platform.errors import BadInput
 from support.few_videos import real_video
@@ -50,7 +51,9 @@ def test_a_video_is_scored_clip_by_clip_with_an_interval_and_a_timeline(tmp_path
     network = detector(tmp_path / "run")
     frames = real_video(3, 30)
     video = write_video(tmp_path / "film.mp4", frames)
-    (found,), card, notes = predict_videos(tmp_path / "run", [video], plots=tmp_path / "plots")
+    predicted = predict_videos(tmp_path / "run", [video], plots=tmp_path / "plots")
+    (found,), card, notes = predicted.videos, predicted.card, predicted.notes
+    assert not predicted.failed
     logits = np.array(clip_logits(network, frames, [0, 8, 16]))
     assert found.clips == 3 and found.frames == 30 and found.fps == pytest.approx(25) and not found.missing
     assert found.score == pytest.approx(logits.mean(), abs=0.02)  # colours pass through an encoder
@@ -67,7 +70,8 @@ def test_a_video_is_scored_clip_by_clip_with_an_interval_and_a_timeline(tmp_path
 def test_one_short_clip_at_another_rate_has_no_interval_and_all_is_said(tmp_path: Path) -> None:
     detector(tmp_path / "run", threshold=None, crop={}, fps=(50.0, 50.0))
     video = write_video(tmp_path / "short.mp4", real_video(3, 6))
-    (found,), _, notes = predict_videos(tmp_path / "run", [video])
+    predicted = predict_videos(tmp_path / "run", [video])
+    (found,), notes = predicted.videos, predicted.notes
     assert (
         found.clips == 1
         and found.mirrored
@@ -77,6 +81,48 @@ def test_one_short_clip_at_another_rate_has_no_interval_and_all_is_said(tmp_path
     )
     for words in ("mirrored", "no interval", "nothing is decided", "frames per second", "usual crop"):
         assert any(words in note for note in notes), words
+
+
+def test_one_file_that_cannot_be_used_takes_no_verdict_from_the_others(tmp_path: Path) -> None:
+    detector(tmp_path / "run")
+    video = write_video(tmp_path / "film.mp4", real_video(3, 20))
+    (tmp_path / "text.mp4").write_text("no video")
+    absent = tmp_path / "absent.mp4"
+    found = predict_videos(tmp_path / "run", [tmp_path / "text.mp4", video, absent])
+    assert [one.name for one in found.videos] == ["film.mp4"]
+    assert [one.name for one in found.failed] == ["text.mp4", "absent.mp4"]
+    assert "cannot be read as a video" in found.failed[0].why and "is not there" in found.failed[1].why
+    assert any("2 of 3 videos could not be used" in note for note in found.notes)
+    with pytest.raises(BadInput, match="not one of 2 videos can be used"):
+        predict_videos(tmp_path / "run", [tmp_path / "text.mp4", absent])
+
+
+def test_films_of_one_name_have_timelines_and_names_of_their_own(tmp_path: Path) -> None:
+    detector(tmp_path / "run")
+    films = []
+    for number, name in enumerate(("a/film.mp4", "b/film.mp4", "film.mkv", "film-2.mp4")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        films.append(write_video(tmp_path / name, real_video(number, 12)))
+    found = predict_videos(tmp_path / "run", films, plots=tmp_path / "plots").videos
+    assert [one.name for one in found] == [str(films[0]), str(films[1]), "film.mkv", "film-2.mp4"]
+    assert len({one.plot for one in found}) == len(list((tmp_path / "plots").iterdir())) == 4
+    assert found[0].plot.endswith("film.svg")
+    for one in found:
+        assert Path(one.name).name in Path(one.plot).read_text()
+
+
+def test_where_faces_were_placed_on_one_side_only_it_is_said(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "film.mp4", real_video(3, 12))
+    crop = CropSettings(side=32, points="mediapipe")
+    detector(tmp_path / "placed", crop=crop.to_json())
+    said = predict_videos(tmp_path / "placed", [video]).notes
+    assert any("middle square" in note and "placed by landmarks" in note for note in said)
+    detector(tmp_path / "crops", crop=replace(crop, points="none").to_json())
+    assert not any("placed by landmarks" in note for note in predict_videos(tmp_path / "crops", [video]).notes)
+    points = 0.2 * (TEMPLATE - TEMPLATE.mean(0)) + 16 + np.zeros((12, 1, 1))
+    np.savez(tmp_path / "film.npz", points=points)
+    said = predict_videos(tmp_path / "crops", [video], landmarks="files", table=tmp_path / "film.npz").notes
+    assert any("crops already" in note for note in said)
 
 
 def test_files_that_are_no_videos_and_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def test_video_scores_and_figures_by_hand() -> None:
     assert [row[:3] for row in found.table()] == [("A", "yes", 2), ("B", "no", 1)]
 
 
+def test_families_that_were_neither_learned_nor_held_out_are_apart() -> None:
+    scores, videos = hand()
+    found = judge(scores, videos, ("B",), Judging(), threshold=0.75, seed=0, unlearned=("A",))
+    assert set(found.groups) == {"held_out", "unlearned"} and found.groups["unlearned"].curve.auc == 0.75
+    assert found.metrics()["held_out_mean_auc"].value == found.families["B"].curve.auc
+    assert [row[:2] for row in found.table()] == [("A", "no"), ("B", "no")]
+    assert any("no test forgery is seen" in note for note in found.notes)
+
+
 def test_intervals_are_over_identities() -> None:
     """One person with very many videos: the interval is as wide as the few people are, not as narrow as the many videos."""
     draw = np.random.default_rng(0)
