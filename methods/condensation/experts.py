@@ -1,11 +1,13 @@
 """DANCE's expert pool: networks trained on the real data, of which both the first and the trained weights are kept.
 
 They depend on the data and the recipe only, so they lie in a folder that all runs share, under a hash of both; whoever needs them
-first trains them. Each is one piece of work that knows nothing of the others: a cluster may make them side by side beforehand.
+first trains them, and who needs them meanwhile waits. Each is one piece of work that knows nothing of the others: a cluster may make
+them side by side beforehand.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +30,7 @@ from .recipe import Recipe, train_network
 from .standard import Standard
 
 STAGE = "expert"
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,20 @@ class Expert:
         return LocalRun(self.folder(), seed=0, reporter=Silent()).find_stage(STAGE, self._inputs()) is not MISSING
 
     def make(self, device: str = "cpu", reporter: Reporter | None = None) -> Mapping[str, Mapping[str, Tensor]]:
-        """Return first and trained weights, from an earlier start where there is one."""
+        """Return first and trained weights, from an earlier start where there is one; wait where another process is at it."""
         run = LocalRun(self.folder(), seed=0, device=device, reporter=reporter)
-        return run.stage(STAGE, lambda: self._train(run), self._inputs())
+        inputs = self._inputs()
+        found = run.find_stage(STAGE, inputs)
+        if found is not MISSING:
+            return found
+        with (self.folder() / LOCK).open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                run.say(f"expert {self.number}: another run is making it, waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # Looks once more: who had the lock before may have made it.
+            return run.stage(STAGE, lambda: self._train(run), inputs)
 
     def _train(self, run: LocalRun) -> dict[str, dict[str, Tensor]]:
         network = fresh_network(

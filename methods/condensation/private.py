@@ -22,9 +22,9 @@ from torch import Tensor
 from ...platform.data.images import ImageData
 from ...platform.data.procedural import procedural_images
 from ...platform.errors import BadInput
-from ...platform.privacy.events import Event, GaussianEvent
+from ...platform.privacy.events import Event
 from ...platform.privacy.noise import Noise, SystemNoise
-from ...platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums
+from ...platform.privacy.sums import HEADROOM, SUM_UNITS, integer_sums, sums_event
 from ...platform.privacy.validate import positive, positive_int
 from ...platform.training.run import Run
 from ...platform.training.seeds import seed_for
@@ -148,7 +148,7 @@ class PrivateEmbeddings:
 
     def events(self, records: int) -> list[tuple[str, Event]]:
         """One Gaussian release; a record that comes or goes moves one class's sum by at most length 1."""
-        return [(self.purpose, GaussianEvent(self.sigma, squared_sensitivity=1))]
+        return [(self.purpose, sums_event(self.sigma))]
 
     def compute(self, private: ImageData, run: Run) -> Tensor:
         """Return the noisy sums."""
@@ -214,7 +214,7 @@ class PrivatePixels:
 
     def events(self, records: int) -> list[tuple[str, Event]]:
         """One Gaussian release."""
-        return [(self.purpose, GaussianEvent(self.sigma, squared_sensitivity=1))]
+        return [(self.purpose, sums_event(self.sigma))]
 
     def compute(self, private: ImageData, run: Run) -> Tensor:
         """Return noisy sums (K, 2 P + 1) of pixels in [-1/2, 1/2], of their squares, and of the records."""

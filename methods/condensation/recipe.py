@@ -1,7 +1,7 @@
 """How a network is trained on images: the experts of DANCE, the judges of a condensed set, and the full-data reference alike.
 
 SGD, a fifth of the rate at two thirds and five sixths of the training, CutMix in half of the batches, one augmentation draw for each
-image: the evaluation of IDC (Kim et al. 2022), which M3D and DANCE keep.
+image: the evaluation of IDC (Kim et al. 2022), which M3D and DANCE keep, and the default here. DM's own is a matter of settings.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from .cutmix import cutmix, mixed_cross_entropy
 from .forward import Forward
 from .standard import Standard
 
-MILESTONES = (2 / 3, 5 / 6)
-DECAY = 0.2
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,6 +33,7 @@ class Recipe:
         epochs: passes over the images; None: as many as make `steps`.
         steps: batches in all, where `epochs` does not say it.
         batch_size, learning_rate, momentum, weight_decay: of SGD.
+        milestones, decay: parts of the training, each above 0 and below 1, after which the rate is multiplied by `decay`.
         cutmix: probability that a batch is mixed.
         augmentation: what is done to each image; cutout is left out where CutMix is on.
     """
@@ -46,18 +44,23 @@ class Recipe:
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    milestones: tuple[float, ...] = (2 / 3, 5 / 6)
+    decay: float = 0.2
     cutmix: float = 0.5
     augmentation: Augmentation = field(default_factory=lambda: Augmentation("color_crop_cutout_scale_rotate"))
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
         positive_int(steps=self.steps, batch_size=self.batch_size)
         if self.epochs is not None:
             positive_int(epochs=self.epochs)
-        positive(learning_rate=self.learning_rate)
+        positive(learning_rate=self.learning_rate, decay=self.decay)
         non_negative(weight_decay=self.weight_decay)
         for name in ("momentum", "cutmix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"{name} is {getattr(self, name)!r}", why="it must be in [0, 1]")
+        if not all(0 < part < 1 for part in self.milestones):
+            raise BadInput(f"milestones are {self.milestones}", why="each must be above 0 and below 1")
 
     def passes(self, batches: int) -> int:
         """Epochs, for so many batches an epoch."""
@@ -78,7 +81,8 @@ def train_network(
         network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     steps = epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [max(1, int(steps * m)) for m in MILESTONES], DECAY)
+    at_steps = [max(1, int(steps * part)) for part in recipe.milestones]
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, at_steps, recipe.decay)
     augmentation = recipe.augmentation.without("cutout") if recipe.cutmix else recipe.augmentation
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -12,8 +12,9 @@ from ...platform.errors import BadInput
 from ...platform.privacy.accounting import plan_epsilon
 from ...platform.privacy.budget import BudgetKind
 from ...platform.privacy.calibration import smallest_scale
-from ...platform.privacy.events import Event, GaussianEvent
+from ...platform.privacy.events import Event
 from ...platform.privacy.statement import ADD_OR_REMOVE, PrivacyStatement, Release
+from ...platform.privacy.sums import sums_event
 from ...platform.training.run import Run
 from ..labelled import LabelledData
 from ..private import PrivateWork
@@ -39,7 +40,7 @@ def noises(settings: Settings, *, epsilon: float, delta: float) -> tuple[float |
 
     def plan(scale: float) -> list[Event]:
         shares = [s for s in (share, 1 - share) if s]
-        return [GaussianEvent(scale / s**0.5) for s in shares]
+        return [sums_event(scale / s**0.5) for s in shares]
 
     scale = settings.release.sigma or smallest_scale(plan, epsilon=epsilon, delta=delta)
     return (scale / share**0.5 if pixels else None), (scale / (1 - share) ** 0.5 if embeddings else None)
@@ -68,8 +69,10 @@ def prepare(settings: Settings, data: LabelledData, run: Run) -> Prepared:
     if embedding is not None and embedding_noise is not None:
         works.append(PrivateEmbeddings(embedding, embedding_noise))
     events = [named for work in works for named in work.events(curator.records)]
+    # Relations came into the JSON later: what was released and paid for before is found by the rest of it.
+    bought = [[name, {k: v for k, v in event.to_json().items() if k != "holds_for"}] for name, event in events]
     question = {
-        "data": data.identity, "events": [[name, event.to_json()] for name, event in events], "loss": settings.loss,
+        "data": data.identity, "events": bought, "loss": settings.loss,
         "architecture": settings.architecture, "encoders": settings.release.encoders,
         "frequencies": settings.release.frequencies, "count_share": settings.release.count_share,
     }  # fmt: skip

@@ -4,7 +4,7 @@ The class of an item is not known but estimated (`posteriors`), so that accuraci
 label is the item's class, averaged over the annotator's answers. The intervals reckon with few answers, not with wrong posteriors.
 
 Annotators are people. A report of single ones is for those who may see it; `grouped` makes one that may go further. It merges what
-is too small and leaves out what stays too small. It does not hide a member who gave most of a group's answers.
+is too small, and leaves nobody out beside a group. It does not hide a member who gave most of a group's answers.
 
 >>> [round(end, 3) for end in wilson_interval(8.0, 10.0)]
 [0.49, 0.943]
@@ -100,7 +100,7 @@ class GroupReport:
     Args:
         groups: by falling accuracy, "other" last.
         smallest: the least size.
-        left_out: annotators who gave answers, but too few of them to make a group.
+        left_out: annotators who gave answers, where all of them together are too few to make a group.
         without_answers: annotators who gave none.
     """
 
@@ -177,21 +177,21 @@ def dirichlet_moments(counts: np.ndarray, strength: float) -> tuple[np.ndarray, 
 def grouped(report: AnnotatorReport, *, smallest: int = 5) -> GroupReport:
     """Aggregate a report to groups of at least `smallest` annotators.
 
-    Smaller groups become "other". If that is too small as well, its annotators are left out and counted: whoever knows a total over
-    all annotators could subtract the groups from it, so publish no such total beside them.
+    Smaller groups become "other". If that is too small as well, the smallest of the groups (the last of equals) goes there too: whoever
+    knows a total over all annotators could subtract the groups from it and find those left out. Where there is no group at all,
+    everybody is left out and counted: publish no total over the annotators then.
     """
     positive_int(smallest=smallest)
-    entries: list[GroupEntry] = []
-    rest = np.zeros(len(report.groups), dtype=bool)
-    for group in range(int(report.groups.max(initial=UNSEEN)) + 1):
-        members = report.groups == group
-        if members.sum() >= smallest:
-            entries.append(_entry(f"group {len(entries) + 1}", report, members))
-        else:
-            rest |= members
-    left_out = int(rest.sum())
+    sizes = np.bincount(report.groups[report.groups != UNSEEN])
+    kept = [group for group, size in enumerate(sizes) if size >= smallest]
+    rest = int(sizes.sum() - sizes[kept].sum())
+    if kept and 0 < rest < smallest:
+        kept.remove(min(reversed(kept), key=lambda group: sizes[group]))
+    entries = [_entry(f"group {n}", report, report.groups == group) for n, group in enumerate(kept, 1)]
+    others = (report.groups != UNSEEN) & ~np.isin(report.groups, kept)
+    left_out = int(others.sum())
     if left_out >= smallest:
-        entries.append(_entry(OTHER, report, rest))
+        entries.append(_entry(OTHER, report, others))
         left_out = 0
     return GroupReport(tuple(entries), smallest, left_out, int((report.groups == UNSEEN).sum()))
 

@@ -56,16 +56,19 @@ class Backbone:
 class Network(nn.Module):
     """Items, float features (B, D) or uint8 images (B, c, h, w), to logits (B, C) by way of features (B, last.in_features).
 
-    `mean` and `deviation` standardise the inputs and travel with the weights.
+    `mean` and `deviation` standardise the inputs and travel with the weights. `company`: whether a batch to learn from needs two items.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, body: nn.Module, last: nn.Linear, mean: Tensor, deviation: Tensor) -> None:
+    def __init__(
+        self, body: nn.Module, last: nn.Linear, mean: Tensor, deviation: Tensor, *, company: bool = False
+    ) -> None:
         super().__init__()
         self.body = body
         self.last = last
+        self.company = company
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
 
@@ -76,7 +79,17 @@ class Network(nn.Module):
         return (inputs - self.mean) / self.deviation
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Return what the last layer sees, (B, last.in_features)."""
+        """Return what the last layer sees, (B, last.in_features).
+
+        Raises:
+            BadInput: it is learning, from a batch of one image that is too small for that.
+        """
+        if self.company and self.training and len(inputs) == 1:
+            raise BadInput(
+                f"a ResNet cannot learn from one image of {inputs.shape[2]}x{inputs.shape[3]} alone",
+                why="its last map has one pixel, and batch normalisation needs two numbers",
+                mend="set a method.batch_size that leaves no batch of one, or method.backbone.kind=cnn",
+            )
         return self.body(self.standardised(inputs))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -103,13 +116,16 @@ def build(backbone: Backbone, inputs: np.ndarray, classes: int) -> Network:
             mend="set method.backbone.kind=auto, or one that fits",
         )
     mean, deviation = _moments(inputs, standardise=images or backbone.standardise)
+    company = False
     if kind == "mlp":
         body, size = _mlp(inputs.shape[1], backbone), backbone.hidden
     elif kind == "cnn":
         body, size = _cnn(tuple(inputs.shape[1:]), backbone), backbone.hidden
     else:
         body, size = _resnet(kind, inputs.shape[1], backbone)
-    return Network(body, nn.Linear(size, classes), mean, deviation)
+        # The stem without padding takes two pixels, and three strides leave one in eight.
+        company = max(inputs.shape[2:]) - 2 * (1 - backbone.stem_padding) <= 8
+    return Network(body, nn.Linear(size, classes), mean, deviation, company=company)
 
 
 def _moments(inputs: np.ndarray, *, standardise: bool) -> tuple[Tensor, Tensor]:

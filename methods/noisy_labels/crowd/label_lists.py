@@ -79,16 +79,16 @@ def write_suspicious(
     _write(path, header, lines)
 
 
-def write_corrected(path: Path, data: CrowdData, posteriors: np.ndarray) -> None:
-    """Write item, label (the most probable class), probability, answers, agreeing (how many of them gave that label)."""
+def write_corrected(path: Path, data: CrowdData, posteriors: np.ndarray, *, counts: bool = True) -> None:
+    """Write item, label (the most probable class), probability; if `counts`, also answers and agreeing (how many gave that label)."""
     if posteriors.shape != (data.answers.n_items, data.answers.classes):
         raise BadInput(f"posteriors of shape {posteriors.shape} for {data.answers.n_items} items")
     labels, votes = posteriors.argmax(axis=1), data.answers.vote_counts()
-    lines = [
-        [name, data.class_names[label], f"{posteriors[n, label]:.4f}", str(votes[n].sum()), str(votes[n, label])]
-        for n, (name, label) in enumerate(zip(data.item_names, labels.tolist(), strict=True))
-    ]
-    _write(path, ["item", "label", "probability", "answers", "agreeing"], lines)
+    lines = []
+    for n, (name, label) in enumerate(zip(data.item_names, labels.tolist(), strict=True)):
+        given = [str(votes[n].sum()), str(votes[n, label])] if counts else []
+        lines.append([name, data.class_names[label], f"{posteriors[n, label]:.4f}", *given])
+    _write(path, ["item", "label", "probability", *(["answers", "agreeing"] if counts else [])], lines)
 
 
 def _write(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]) -> None:

@@ -131,7 +131,7 @@ class NoisyCrowd(Settings):
 
     def _write(self, found: Reading, data: CrowdData, run: Run) -> dict[str, str]:
         each = self.annotators == "each"
-        artefacts = write_labels(run.folder, data, found, each=each)
+        artefacts = write_labels(run.folder, data, found, each=each, smallest=self.smallest_group)
         described = write_annotators(
             run.folder, data, found, each=each, groups=self.report_groups, smallest=self.smallest_group,
             seed=run.seed_for("annotators"),

@@ -32,9 +32,14 @@ def write_student(folder: Path, networks: nn.ModuleList) -> dict[str, str]:
     return {"student": STUDENT}
 
 
-def write_labels(folder: Path, data: CrowdData, reading: Reading, *, each: bool) -> dict[str, str]:
-    """Write corrected labels and suspicious answers; `each`: with the pseudonyms of those who gave these."""
-    write_corrected(folder / "corrected_labels.csv", data, reading.posteriors)
+def write_labels(folder: Path, data: CrowdData, reading: Reading, *, each: bool, smallest: int) -> dict[str, str]:
+    """Write corrected labels and suspicious answers; `each`: with the pseudonyms of those who gave these.
+
+    Fewer than `smallest` annotators make no group, and counts of their answers would tell of them what no group may tell.
+    """
+    answering = int(np.count_nonzero(data.answers.answers_per_annotator()))
+    counts = each or answering >= smallest
+    write_corrected(folder / "corrected_labels.csv", data, reading.posteriors, counts=counts)
     found = suspicious_labels(data.answers, reading.posteriors)
     write_suspicious(folder / "suspicious_labels.csv", data, found, annotators=data.annotator_names if each else None)
     return {"corrected_labels": "corrected_labels.csv", "suspicious_labels": "suspicious_labels.csv"}

@@ -71,13 +71,16 @@ def card(
         reason = transition.reasons[j] or "no estimator was chosen"
         return about | {"refused": True, "text": f"No flip rates for this label: {reason}."}
     fp, fn = (float(rate) for rate in transition.rates[j])
-    true = (frequency - fp) / (1 - fp - fn)
-    about |= {"refused": False, "false_positive": fp, "false_negative": fn, "true_frequency": min(max(true, 0.0), 1.0)}
+    about |= {"refused": False, "false_positive": fp, "false_negative": fn}
     ends = transition.intervals[j]
     text = (
         f"Of records without this label {_percent(fp, ends[0])} carry it; of records with it {_percent(fn, ends[1])} lack it. "
-        f"{100 * frequency:.1f} % carry it, {100 * about['true_frequency']:.1f} % should."
+        f"{100 * frequency:.1f} % carry it"
     )
+    if fp + fn < 1:  # else given labels follow the true ones not at all, or the wrong way round
+        about["true_frequency"] = min(max((frequency - fp) / (1 - fp - fn), 0.0), 1.0)
+        text += f", {100 * about['true_frequency']:.1f} % should"
+    text += "."
     if np.isfinite(ends).all():
         about |= {"confidence": confidence, "intervals": ends.tolist()}
         text += f" Ranges are {100 * confidence:g} % intervals of counting errors alone."

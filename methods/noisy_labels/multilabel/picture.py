@@ -34,7 +34,7 @@ def rates_picture(transition: Transition, names: Sequence[str], true: np.ndarray
         for row in rows[~known]:
             axes.text(0.02, row, "refused" if transition.reasons[row] else "none", color=SOFT, size=8, va="center")
         axes.set(xlim=(0, 1), ylim=(shown - 0.5, -0.5), title=title, yticks=rows)
-        axes.set_yticklabels(names[:shown])
+        axes.set_yticklabels(names[:shown], parse_math=False)  # a user's name with dollar signs is no formula
         axes.tick_params(length=0, colors=INK)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)

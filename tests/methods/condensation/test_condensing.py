@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -404,7 +405,7 @@ def test_two_processes_share_the_classes_and_get_the_same_images(
     loop = lambda term: loop_of(term, iterations=12, sweep=classes)
     alone = condense(run_of(tmp_path / "alone"), loop(Quadratic()), start_of(classes=classes), key={})
     table: list[Any] = [None, None]
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=60)
     terms = [Quadratic(), Quadratic()]
     found: dict[int, Tensor] = {}
     watched: list[tuple[int, Tensor]] = []
@@ -414,11 +415,8 @@ def test_two_processes_share_the_classes_and_get_the_same_images(
         watch = lambda done, images: watched.append((done, images.clone()))
         found[rank] = condense(run, loop(terms[rank]), start_of(classes=classes), key={}, watch=watch, watch_every=7)
 
-    threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, (0, 1)))  # what went wrong in a thread is raised here
     assert torch.equal(found[0], alone)
     assert torch.equal(found[1], alone)
     assert {c for _, own in terms[0].seen for c in own} == set(range(0, classes, 2))

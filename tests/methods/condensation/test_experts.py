@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,41 @@ def test_an_expert_is_made_once_and_found_afterwards(
     again = piece().make(reporter=Silent())
     for end in ("first", "trained"):
         assert all(torch.equal(again[end][name], value) for name, value in expert[end].items())
+
+
+def test_two_runs_that_want_one_expert_at_once_make_it_once(
+    piece: Callable[..., Expert], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, another = threading.Event(), threading.Event()
+    trainings: list[str] = []
+    real = module.train_network
+
+    def spy(*given: Any, **named: Any) -> None:
+        trainings.append(named["name"])
+        if len(trainings) > 1:
+            another.set()
+        started.set()
+        another.wait(1.0)  # time enough for the other run, if nothing stopped it
+        real(*given, **named)
+
+    monkeypatch.setattr(module, "train_network", spy)
+    said: list[str] = []
+
+    class Listener(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    def late() -> Any:
+        assert started.wait(60)
+        return piece().make(reporter=Listener())
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(piece().make, reporter=Silent()), pool.submit(late)
+        own, found = first.result(), second.result()
+    assert trainings == ["expert-0"]
+    assert [text.split(":")[0] for text in said] == ["expert 0", "expert"]  # waited for, then found
+    for end in ("first", "trained"):
+        assert all(torch.equal(found[end][name], value) for name, value in own[end].items())
 
 
 def test_experts_differ_and_each_is_the_same_wherever_it_is_made(piece: Callable[..., Expert], tmp_path: Path) -> None:

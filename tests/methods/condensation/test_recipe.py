@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from stillhouse.cluster.config.compose import compose
 from stillhouse.methods.condensation import recipe as module
 from stillhouse.methods.condensation.augment import Augmentation
 from stillhouse.methods.condensation.encoders import fresh_network
@@ -65,6 +66,44 @@ def test_the_rate_falls_to_a_fifth_at_two_thirds_and_at_five_sixths(
     recipe = Recipe(steps=12, batch_size=5, learning_rate=0.1, momentum=0.8, weight_decay=1e-3)
     train_network(run_of(tmp_path), linear(), *images_of(10), recipe, STANDARD, name="net", inputs=None)
     assert rates == pytest.approx([0.1] * 8 + [0.02] * 2 + [0.004] * 2)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "expected"),
+    [
+        ((0.5,), [0.1] * 6 + [0.01] * 6),
+        ([], [0.1] * 12),
+        ((0.25, 0.5), [0.1] * 3 + [0.01] * 3 + [0.001] * 6),
+    ],
+)
+def test_where_and_how_far_the_rate_falls_is_a_setting(
+    milestones: Any, expected: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    real_train = module.train
+
+    def spy(run: Any, model: Any, loss: Any, loader: Any, optimizer: torch.optim.Optimizer, **more: Any) -> Any:
+        def counted(net: Any, batch: Any) -> Tensor:
+            rates.append(optimizer.param_groups[0]["lr"])
+            return loss(net, batch)
+
+        return real_train(run, model, counted, loader, optimizer, **more)
+
+    monkeypatch.setattr(module, "train", spy)
+    recipe = Recipe(steps=12, batch_size=5, learning_rate=0.1, milestones=milestones, decay=0.1)
+    train_network(run_of(tmp_path), linear(), *images_of(10), recipe, STANDARD, name="net", inputs=None)
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("data", "flip"), [("cifar10", "flip_"), ("svhn", "")])
+def test_dm_as_published_is_judged_as_published(data: str, flip: str) -> None:
+    """Exactly one of the listed operations, a tenth of the rate after epoch 500 of 1,000, the last accuracy only."""
+    method = compose([f"data={data}", "data.root=nowhere", "method=dm_paper"]).method
+    recipe = method.evaluation.recipe
+    assert recipe.augmentation == method.augmentation == Augmentation(f"color_crop_{flip}scale_rotate_cutout", one=True)
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.momentum) == (1000, 256, 0.01, 0.9)
+    assert (recipe.milestones, recipe.decay, recipe.weight_decay, recipe.cutmix) == ((0.5,), 0.1, 5e-4, 0.0)
+    assert method.evaluation.looks == 1
 
 
 @pytest.mark.parametrize(("cutmix", "cut", "mixed"), [(0.5, False, True), (1.0, False, True), (0.0, True, False)])
@@ -155,7 +194,7 @@ def test_a_network_is_scored_in_evaluation_mode_on_standardised_pixels() -> None
 
 @pytest.mark.parametrize(
     ("name", "value"), [("steps", 0), ("epochs", 0), ("batch_size", -1), ("learning_rate", 0), ("weight_decay", -1),
-                        ("momentum", 1.5), ("cutmix", -0.1)],
+                        ("momentum", 1.5), ("cutmix", -0.1), ("milestones", (0.5, 1.0)), ("milestones", (0,)), ("decay", 0)],
 )  # fmt: skip
 def test_settings_out_of_range_are_named(name: str, value: Any) -> None:
     with pytest.raises(BadInput, match=name):

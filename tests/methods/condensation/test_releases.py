@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from stillhouse.methods.condensation import Condensation
 from stillhouse.methods.condensation.condensed import FILE, CondensedSet
 from stillhouse.methods.condensation.evaluation import Evaluation
@@ -120,6 +121,10 @@ def test_a_second_start_finds_the_releases_and_pays_nothing(method: Condensation
     images, did = images_of(tmp_path), list(owner.did)
     shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
     shutil.rmtree(tmp_path / "networks")
+    (kept,) = tmp_path.rglob("releases/*.safetensors")
+    with safe_open(kept, "pt") as file:
+        # An event's relation is named in the ledger and in the statement. Stages of older runs do not have it.
+        assert "squared_sensitivity" in file.metadata()["inputs"] and "holds_for" not in file.metadata()["inputs"]
     again = finish(method, data_of(owner), tmp_path)
     assert owner.did == did and again.metrics == first.metrics and again.privacy == first.privacy
     assert torch.equal(images_of(tmp_path), images)

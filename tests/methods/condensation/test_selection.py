@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from stillhouse.methods.condensation.selection import SELECTIONS, select
 from stillhouse.platform.errors import BadInput
@@ -45,6 +45,7 @@ def radius(points: np.ndarray, chosen: tuple[int, ...]) -> float:
 @given(st.integers(1, 25), st.integers(0, 10_000), st.data())
 @settings(max_examples=30, deadline=None)
 def test_greedy_selections_agree_with_trying_every_row(n: int, seed: int, data: st.DataObject) -> None:
+    assume(n != 2)  # two rows are equally far from their mean: rounding decides which one is first
     count = data.draw(st.integers(1, n))
     points = features(n, seed=seed)
     assert select("herding", points, count, generator()).tolist() == herd_slowly(points.numpy(), count)

@@ -125,7 +125,7 @@ def test_no_group_is_too_small_and_everybody_is_counted(groups: list[int], small
     answers = [0 if g < 0 else data.draw(st.integers(1, 9)) for g in groups]
     found = grouped(hand_made(groups, answers), smallest=smallest)
     assert all(entry.annotators >= smallest for entry in found.groups)
-    assert found.left_out < smallest
+    assert found.left_out == (0 if found.groups else sum(g >= 0 for g in groups)) < smallest
     assert sum(e.annotators for e in found.groups) + found.left_out + found.without_answers == len(groups)
     assert found.without_answers == groups.count(-1)
     names = [entry.name for entry in found.groups]
@@ -136,12 +136,23 @@ def test_no_group_is_too_small_and_everybody_is_counted(groups: list[int], small
         assert sum(e.answers for e in found.groups) == sum(answers)
 
 
-def test_small_groups_become_other_and_what_stays_too_small_is_left_out() -> None:
+def test_small_groups_become_other_and_what_stays_too_small_joins_the_smallest_group() -> None:
+    told = lambda found: [(e.name, e.annotators, e.answers) for e in found.groups]
     found = grouped(hand_made([0] * 5 + [1] * 3 + [2] * 2, [1] * 10), smallest=5)
-    assert [(e.name, e.annotators) for e in found.groups] == [("group 1", 5), ("other", 5)] and found.left_out == 0
+    assert told(found) == [("group 1", 5, 5), ("other", 5, 5)] and found.left_out == 0
+    # Whoever knows the total could subtract the groups from it: with nobody left out nothing remains.
+    found = grouped(hand_made([0] * 6 + [1] * 5 + [2], [2] * 12), smallest=5)
+    assert told(found) == [("group 1", 6, 12), ("other", 6, 12)] and found.left_out == 0
     found = grouped(hand_made([0] * 5 + [1] * 3 + [2], [2] * 9), smallest=5)
-    assert [(e.name, e.annotators) for e in found.groups] == [("group 1", 5)] and found.left_out == 4
-    assert found.groups[0].answers == 10
+    assert told(found) == [("other", 9, 18)] and found.left_out == 0
+    # Of equally small groups the least accurate one takes the rest.
+    found = grouped(hand_made([0] * 5 + [1] * 5 + [2] * 4, [1] * 5 + [2] * 5 + [1] * 4), smallest=5)
+    assert told(found) == [("group 1", 5, 5), ("other", 9, 14)]
+
+
+def test_who_cannot_make_a_group_is_left_out_and_counted() -> None:
+    found = grouped(hand_made([0] * 3 + [1, -1], [2] * 4 + [0]), smallest=5)
+    assert (found.groups, found.left_out, found.without_answers) == ((), 4, 1)
     assert grouped(hand_made([-1, -1], [0, 0])).groups == ()
 
 

@@ -68,6 +68,25 @@ def test_what_does_not_fit_is_refused(change: dict[str, str], items: np.ndarray)
         build(Backbone(**change), items, 2)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("side", "padding", "refused"), [((8, 8), 1, True), ((9, 9), 1, False), ((10, 10), 0, True), ((5, 9), 1, False)]
+)
+def test_a_resnet_learns_from_one_small_image_only_in_company(
+    side: tuple[int, int], padding: int, refused: bool
+) -> None:
+    """Its last map has one pixel, and of a single number there is no deviation."""
+    images = DRAW.integers(0, 256, (2, 3, *side)).astype(np.uint8)
+    network = build(Backbone("resnet18", stem_padding=padding), images, 2).train()
+    both = torch.from_numpy(images)
+    assert network(both).shape == (2, 2)
+    if refused:
+        with pytest.raises(BadInput, match=r"method\.batch_size"):
+            network(both[:1])
+    else:
+        assert network(both[:1]).shape == (1, 2)
+    assert network.eval()(both[:1]).shape == (1, 2)
+
+
 def test_predictions_leave_the_mode_and_do_not_depend_on_the_piece() -> None:
     torch.manual_seed(0)
     network = build(Backbone(), FEATURES, 3).train()

@@ -57,6 +57,10 @@ def test_the_lists_are_written_for_people(tmp_path: Path) -> None:
         ["item", "label", "probability", "answers", "agreeing"], ['item "0", é', "a", "0.9000", "2", "1"],
         ['item "1", é', "c", "0.4000", "2", "2"],
     ]  # fmt: skip
+    write_corrected(tmp_path / "c.csv", data, POSTERIORS, counts=False)
+    assert read(tmp_path / "c.csv") == [
+        ["item", "label", "probability"], ['item "0", é', "a", "0.9000"], ['item "1", é', "c", "0.4000"],
+    ]  # fmt: skip
 
 
 def test_suspicion_is_right_as_often_as_it_says_and_corrections_help() -> None:

@@ -18,7 +18,9 @@ from safetensors.torch import load_file
 from stillhouse.methods.noisy_labels.crowd import coupled
 from stillhouse.methods.noisy_labels.crowd.backbones import Backbone
 from stillhouse.methods.noisy_labels.crowd.method import NoisyCrowd
+from stillhouse.methods.noisy_labels.crowd.reading import of_dawid_skene
 from stillhouse.methods.noisy_labels.crowd.settings import ALGORITHMS
+from stillhouse.methods.noisy_labels.crowd.writing import write_annotators, write_labels
 from stillhouse.platform.data.crowd import CrowdAnswers, CrowdData
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.loop import train
@@ -236,6 +238,22 @@ def test_reports_by_groups_name_nobody(crowd: CrowdData, finish: Callable[..., O
     assert all(int(row["annotators"]) >= 3 for row in rows)
     described = json.loads((tmp_path / "run" / "annotators.json").read_text())
     assert described["left_out"] + sum(group["annotators"] for group in described["groups"]) == 10
+
+
+@pytest.mark.parametrize("smallest", range(2, 12))
+def test_reports_by_groups_cannot_be_subtracted_to_find_one_annotator(
+    smallest: int, crowd: CrowdData, tmp_path: Path
+) -> None:
+    """What the lists of labels tell in all, less what the groups tell, is nothing, or is not told."""
+    found = of_dawid_skene(crowd.answers, smoothing=0.01)
+    write_labels(tmp_path, crowd, found, each=False, smallest=smallest)
+    write_annotators(tmp_path, crowd, found, each=False, groups=3, smallest=smallest, seed=0)
+    groups, lists = table(tmp_path / "annotators.csv"), table(tmp_path / "corrected_labels.csv")
+    assert bool(groups) == (smallest <= 10)
+    assert ("answers" in lists[0]) == ("agreeing" in lists[0]) == bool(groups)
+    if groups:
+        told = sum(int(row["answers"]) for row in lists)
+        assert told == len(crowd.answers) == sum(int(row["answers"]) for row in groups)
 
 
 def test_an_annotator_without_answers_and_a_class_nobody_chose(finish: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -40,6 +40,26 @@ def test_cards_say_it_in_words(tmp_path: Path) -> None:
     assert "only 3 positive" in dog["text"]
 
 
+@pytest.mark.parametrize("rates", [[0.4, 0.6], [0.7, 0.6], [1.0, 0.0]])
+def test_where_given_labels_say_nothing_no_true_frequency_is_told(rates: list[float], tmp_path: Path) -> None:
+    """P(given 1) is fp + (1 - fp - fn) P(true 1): without a share of the truth in it, it cannot be solved."""
+    write_cards(tmp_path, Transition.plain(np.array([rates]), [""]), ["cat"], np.array([0.4]), confidence=0.95,
+                significance=0.01)  # fmt: skip
+    (cat,) = json.loads((tmp_path / CARDS).read_text())
+    assert (cat["refused"], cat["false_positive"], cat["false_negative"]) == (False, *rates)
+    assert "true_frequency" not in cat
+    assert cat["text"].endswith("40.0 % carry it.")
+    assert "should" not in cat["text"]
+
+
+def test_names_are_drawn_as_they_are() -> None:
+    """What stands between dollar signs is no formula: some names would be a damaged one."""
+    for name in ("under $5_$", "$x$ and $\\frac$", "a_b^c", "50 %", "\\"):
+        drawn = rates_picture(FOUND, [name, "dog"], None)
+        assert drawn.shape[2] == 3
+    assert not np.array_equal(rates_picture(FOUND, ["$x$", "dog"], None), rates_picture(FOUND, ["x", "dog"], None))
+
+
 def test_the_picture_shows_rates_and_refusals() -> None:
     true = np.array([[0.1, 0.2], [0.2, 0.2]])
     with_true, without = rates_picture(FOUND, ["cat", "dog"], true), rates_picture(FOUND, ["cat", "dog"], None)
