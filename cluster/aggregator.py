@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..platform.aggregator.client import Endpoint
 from ..platform.aggregator.tokens import make_tokens
-from ..platform.errors import RunFailed, StillhouseError, TimedOut, Unreachable
+from ..platform.errors import BadInput, BudgetExhausted, RunFailed, StillhouseError, TimedOut, Unreachable
 from .certificate import make_certificate
 
 START_SECONDS = 60.0
@@ -112,17 +112,21 @@ def _wait_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str
         if ready.exists():
             return str(json.loads(ready.read_text(encoding="utf-8"))["address"])
         if process.poll() is not None:
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise _refused(process.returncode, lines[-1] if lines else "it said nothing", log)
+            raise _refused(process.returncode, _last_words(log), log)
         time.sleep(0.05)
     raise TimedOut(f"the aggregator did not start within {START_SECONDS:.0f} s", mend=f"look into {log}")
 
 
-def _refused(code: int, last_line: str, log: Path) -> StillhouseError:
-    kinds = {kind.exit_code: kind for kind in (RunFailed, Unreachable, TimedOut)}
-    return kinds.get(code, RunFailed)(
-        "the aggregator refused to start", why=last_line.removeprefix("error: "), mend=f"look into {log}"
-    )
+def _last_words(log: Path) -> str:
+    """The error that the command ended with, which may be of several lines; else its last line."""
+    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    _, found, error = f"\n{said}".rpartition("\nerror: ")
+    return error if found else said.rpartition("\n")[2] or "it said nothing"
+
+
+def _refused(code: int, why: str, log: Path) -> StillhouseError:
+    kinds = {kind.exit_code: kind for kind in (RunFailed, Unreachable, TimedOut, BadInput, BudgetExhausted)}
+    return kinds.get(code, RunFailed)("the aggregator refused to start", why=why, mend=f"look into {log}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

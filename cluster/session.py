@@ -110,16 +110,18 @@ def address_for_others(*, grows: bool = False) -> str | None:
 def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> Iterator[None]:
     # Short on purpose: Unix sockets below it may have paths of 107 characters at most, and Ray adds about 65.
     root = Path(tempfile.mkdtemp(prefix="sh-", dir="/tmp" if Path("/tmp").is_dir() else None))
-    with _environment({**private_environment(root), **environment}, absent=FOREIGN):
-        try:
-            _forget_token()
-            _start(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
-            with terminated_like_interrupted():
-                yield
-        finally:
-            ray.shutdown()
-            shutil.rmtree(root, ignore_errors=True)
-    _forget_token()
+    try:
+        with _environment({**private_environment(root), **environment}, absent=FOREIGN):
+            try:
+                _forget_token()
+                _start(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
+                with terminated_like_interrupted():
+                    yield
+            finally:
+                ray.shutdown()
+                shutil.rmtree(root, ignore_errors=True)
+    finally:
+        _forget_token()  # Also of a start that failed: the process would abort at the next cluster, for want of this token.
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str
             4,
             "epsilon",
         ),
-        (["ask", "--images", "a", "--mechanism", "x", "--ensemble", "e", "--out", "o"], 4, "no file a"),
+        (["ask", "--images", "a", "--mechanism", "x", "--ensemble", "e", "--out", "o.npz"], 4, "no file a"),
     ],
 )
 def test_mistakes_are_explained_without_a_traceback(
@@ -103,6 +103,6 @@ def test_images_that_cannot_be_read_are_a_mistake_not_a_bug(
     else:
         with file.open("wb") as out:
             np.save(out, np.zeros(3)) if content == "array" else np.savez(out, pictures=np.zeros(3))
-    words = ["ask", "--images", str(file), "--mechanism", "name=gnmax", "sigma=2", "--ensemble", "e", "--out", "o"]
+    words = ["ask", "--images", str(file), "--mechanism", "name=gnmax", "sigma=2", "--ensemble", "e", "--out", "o.npz"]
     code, _, err = call(capsys, *words)
     assert code == 4 and "can be read" in err

@@ -28,7 +28,10 @@ def read_token(file: Path | None) -> str:
     if file is not None:
         if not file.is_file():
             raise BadInput(f"no token file {file}", mend="ask the aggregator's operator for one (`stillhouse token`)")
-        return file.read_text(encoding="utf-8").strip()
+        try:
+            return file.read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError:
+            raise BadInput(f"{file} holds no token", why="it is no text", mend="give the file that holds it") from None
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
         raise BadInput("no access token", mend=f"give --token-file, or set {TOKEN_VARIABLE}")

@@ -57,7 +57,10 @@ def roster(options: argparse.Namespace) -> list[str]:
     if options.roster:
         if not options.roster.is_file():
             raise BadInput(f"no roster file {options.roster}", mend="write the silos' names into it, one a line")
-        names = options.roster.read_text(encoding="utf-8").split()
+        try:
+            names = options.roster.read_text(encoding="utf-8").split()
+        except UnicodeDecodeError:
+            raise BadInput(f"{options.roster} is no text", mend="write the silos' names into it, one a line") from None
     else:
         names = [n.strip() for n in options.silos.split(",") if n.strip()]
     if not names:
@@ -70,7 +73,9 @@ def roster(options: argparse.Namespace) -> list[str]:
 
 
 def _stop_with_stdin() -> None:
-    sys.stdin.buffer.read()
+    # Not by `sys.stdin`: a thread that waits in its buffer makes the interpreter abort when the command ends before it.
+    while os.read(0, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -100,10 +100,14 @@ def build_teacher(words: Sequence[str]) -> TeacherKind:
 def _build(section: str, words: Sequence[str], kinds: Mapping[str, type[Any]]) -> Any:
     values: dict[str, Any] = {}
     for word in words:
+        unreadable = BadInput(f"cannot read '{word}'", mend=f"give --{section} as words of the form key=value")
         key, equals, text = word.partition("=")
         if not equals:
-            raise BadInput(f"cannot read '{word}'", mend=f"give --{section} as words of the form key=value")
-        values[key] = yaml.safe_load(text)
+            raise unreadable
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise unreadable from None
     kind = named_class(section, values.pop("name", None), kinds)
     known = [f.name for f in dataclasses.fields(kind)]
     problems = [f"unknown {section} setting '{k}'{nearest(k, known)}" for k in values if k not in known]

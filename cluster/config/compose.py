@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ...platform.errors import BadInput, ConfigError
 from . import choices
+from .possible import impossible
 from .schema import RunConfig
 
 CONFIG_DIR = Path(__file__).parents[2] / "configs"
@@ -102,7 +103,7 @@ def compose(overrides: Sequence[str]) -> Resolved:
     _drop_suggestions(plain)
     sections, section_problems = _check_chosen(plain)
     config, tree_problems = _check_tree(plain)
-    problems += section_problems + tree_problems
+    problems += section_problems + tree_problems + impossible(config)
     if not problems:
         method, data, mechanism, teacher = sections
         problems += _mismatch(method, data)

@@ -1,6 +1,7 @@
 """Questions to a server that runs elsewhere on this machine, and its answers, as files: `questions/NAME.npz`, `answers/NAME.json`.
 
-A question is named by its content, so that a repeated one is the same one. An answer is written whole before its question goes.
+A question is named by its content, so that a repeated one is the same one. It goes before its answer is there: whoever reads an answer
+may put the same question again at once. A server that ends between the two leaves neither, and is noticed by who waits.
 """
 
 from __future__ import annotations
@@ -64,13 +65,14 @@ class Mailbox:
         self._questions.mkdir(parents=True, exist_ok=True)
         while not stop.is_set():
             for path in sorted(self._questions.glob("*.npz")):
+                with np.load(path, allow_pickle=False) as file:
+                    images = file["images"]
                 try:
-                    with np.load(path, allow_pickle=False) as file:
-                        told = _told(answer(file["images"]), budget())
+                    told = _told(answer(images), budget())
                 except StillhouseError as error:
                     told = {"error": write_error(error).decode()}
-                write_json(self._answers / f"{path.stem}.json", told)
                 path.unlink()
+                write_json(self._answers / f"{path.stem}.json", told)
             stop.wait(POLL_SECONDS)
 
 

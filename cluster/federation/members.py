@@ -64,8 +64,12 @@ def read_roster(path: Path) -> dict[str, int]:
     """
     if not path.is_file():
         raise BadInput(f"no roster file {path}", mend="write a line 'name node-id' for each silo")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} is no text", mend="write a line 'name node-id' for each silo") from None
     found: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         words = line.split("#")[0].split()
         if not words:
             continue

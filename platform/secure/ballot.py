@@ -25,6 +25,7 @@ from ..privacy.discrete_noise import ShareNoise
 from ..privacy.distributed_mechanisms import ANSWER, CHECK, Shared, SharedConfidentGNMax
 from ..privacy.events import Event
 from ..privacy.mechanisms import ABSTAINED
+from ..privacy.statement import epsilon_up
 from ..privacy.validate import positive, positive_int
 from .carrying import Carrier, conduct
 from .checks import Checked, Keep, about_check, known
@@ -234,8 +235,8 @@ class SecureBallot:
         budget = self._ledger.budget(self.dataset)
         raise BudgetExhausted(
             f"the budget of data set '{self.dataset}' does not hold the check of {queries} queries and one answer",
-            why=f"spent epsilon {budget.spent_epsilon:.6g} of {budget.epsilon:g} at delta {budget.delta:g} "
-            f"({budget.neighbouring}). Nothing was asked and nothing was spent",
+            why=f"spent epsilon {epsilon_up(budget.spent_epsilon, digits=6, cap=budget.epsilon)} of {budget.epsilon:g} at "
+            f"delta {budget.delta:g} ({budget.neighbouring}). Nothing was asked and nothing was spent",
             mend="ask fewer queries, or ask an officer to grant more (`stillhouse ledger grant`)",
         )
 

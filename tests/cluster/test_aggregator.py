@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -20,7 +21,7 @@ from stillhouse.cluster.certificate import make_certificate
 from stillhouse.cluster.session import address_for_others
 from stillhouse.platform.aggregator.client import SiloClient
 from stillhouse.platform.aggregator.config import is_loopback
-from stillhouse.platform.errors import NotAuthorised, Unreachable
+from stillhouse.platform.errors import BadInput, NotAuthorised, Unreachable
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.privacy.statement import REPLACE_ONE
 
@@ -76,11 +77,34 @@ def test_it_stops_when_its_starter_is_killed(tmp_path: Path) -> None:
     assert "shutting down" in log
 
 
-def test_it_stops_with_its_context(tmp_path: Path) -> None:
+def test_it_stops_with_its_context_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
     federation = Federation("scans", "e", ["a", "b"], 2, 2, 60.0, granted(tmp_path))
     with aggregator_process(federation, tmp_path / "aggregator") as running:
         assert not ends(running.pid, 0.3)
     assert ends(running.pid, 1.0)
+    assert [process.returncode for process in started if process.pid == running.pid] == [0]
+
+
+@pytest.mark.parametrize(
+    ("quorum", "seconds", "said"),
+    [(99, 60.0, "quorum.*99|99.*quorum"), (2, 0.0, "deadline")],
+    ids=["quorum", "deadline"],
+)
+def test_why_it_refuses_to_start_is_told_with_the_kind_of_the_error(
+    tmp_path: Path, quorum: int, seconds: float, said: str
+) -> None:
+    federation = Federation("scans", "e", ["a", "b"], 2, quorum, seconds, granted(tmp_path))
+    with pytest.raises(BadInput, match=said) as caught, aggregator_process(federation, tmp_path / "aggregator"):
+        pass
+    assert caught.value.exit_code == 4 and caught.value.what == "the aggregator refused to start"
 
 
 def test_others_are_let_in_by_tls_only(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from stillhouse.cluster.config.choices import build_mechanism
 from stillhouse.cluster.config.compose import CONFIG_DIR, STUDY_DIR, SWEEP_DIR, compose, groups
 from stillhouse.methods.pate import Pate
 from stillhouse.platform.data.image_sets import ImageSet
-from stillhouse.platform.errors import ConfigError
-from stillhouse.platform.privacy.mechanisms import ConfidentGNMax
+from stillhouse.platform.errors import BadInput, ConfigError
+from stillhouse.platform.privacy.mechanisms import ConfidentGNMax, GNMax
 
 
 def problems_of(*overrides: str) -> str:
@@ -24,9 +25,18 @@ def test_the_default_is_pate_on_digits() -> None:
     assert resolved.config.silos.teachers == 40
 
 
+# Promises nothing, and composes only for who says that he knows.
+UNPROMISED = {"dpsad_as_described": "method.acknowledge_no_guarantee=true"}
+
+
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, names in groups().items() for n in names if g != "data"])
 def test_every_shipped_file_composes(group: str, name: str) -> None:
-    assert compose([f"{group}={name}"]).method
+    assert compose([f"{group}={name}", *([UNPROMISED[name]] if name in UNPROMISED else [])]).method
+
+
+@pytest.mark.parametrize(("name", "word"), UNPROMISED.items())
+def test_no_shipped_file_gives_the_word_that_a_user_must_give(name: str, word: str) -> None:
+    assert f"set {word}" in problems_of(f"method={name}")
 
 
 def test_a_method_and_data_that_do_not_fit_are_refused_with_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +101,52 @@ def test_impossible_values_are_refused_before_anything_runs() -> None:
     assert "-1" in problems_of("method.learning_rate=-1")
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("privacy.kind=gausian", "privacy.kind is 'gausian'; did you mean 'gaussian'?"),
+        ("privacy.target_epsilon=nan", "privacy.target_epsilon is nan: it must be a finite number above 0"),
+        ("privacy.target_epsilon=inf", "privacy.target_epsilon is inf"),
+        ("privacy.target_epsilon=-1", "privacy.target_epsilon is -1"),
+        ("privacy.target_delta=nan", "privacy.target_delta is nan: it must be above 0 and below 1"),
+        ("privacy.target_delta=2", "privacy.target_delta is 2"),
+        ("silos.teachers=0", "silos.teachers is 0: it must be 1 or more"),
+        ("silos.quorum=99", "silos.quorum is 99: it must be 1 to silos.teachers, which is 40"),
+        ("silos.quorum=0", "silos.quorum is 0"),
+        ("silos.per_actor=0", "silos.per_actor is 0: it must be 1 or more"),
+        ("silos.per_actor=-1", "silos.per_actor is -1"),
+        ("silos.deadline_seconds=0", "silos.deadline_seconds is 0: it must be a finite number above 0"),
+        ("silos.start_seconds=nan", "silos.start_seconds is nan"),
+        ("silos.training_seconds=inf", "silos.training_seconds is inf"),
+        ("silos.lost_seconds=-2", "silos.lost_seconds is -2"),
+        ("cluster.workers=-1", "cluster.workers is -1: it must be 0 or more"),
+        ("name=..", "name '..' cannot be used for a file"),
+        ("name=/etc/x", "name '/etc/x' cannot be used for a file"),
+    ],
+)
+def test_what_no_run_could_go_with_is_refused_before_anything_starts(word: str, said: str) -> None:
+    assert said in problems_of(word)
+
+
+def test_impossible_values_are_told_with_the_other_problems() -> None:
+    text = problems_of("silos.per_actor=-1", "cluster.workers=-1", "method.epochs=0", "name=a/b")
+    for word in ("silos.per_actor", "cluster.workers", "epochs", "a/b"):
+        assert word in text, f"{word} is missing in:\n{text}"
+
+
+def test_silos_that_are_elsewhere_are_counted_there() -> None:
+    assert compose(["silos.quorum=99", "silos.address=127.0.0.1:50051"]).config.silos.quorum == 99
+
+
 def test_a_configuration_cannot_name_other_code() -> None:
     assert "stillhouse.methods" in problems_of("method._target_=os.system")
+
+
+@pytest.mark.parametrize("word", ["sigma=[1", "sigma={a", "sigma", "sigma=\t@"])
+def test_words_of_a_mechanism_that_cannot_be_read_are_refused(word: str) -> None:
+    assert build_mechanism(["name=gnmax", "sigma=2"]) == GNMax(2.0)
+    with pytest.raises(BadInput, match="cannot read"):
+        build_mechanism(["name=gnmax", word])
 
 
 def test_several_values_and_deletions_are_refused() -> None:

@@ -14,9 +14,11 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
+from raylets import patiently
 from stillhouse import __main__ as cli
 
 BIN = Path(sys.executable).parent
@@ -40,6 +42,22 @@ def head(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     folder = Path(tempfile.mkdtemp(prefix="shj-", dir="/tmp"))  # Short: Unix sockets lie below it.
     (folder / "token").write_text(TOKEN)
+    try:
+        address, process = patiently(partial(start_head, folder))
+        try:
+            yield address
+        finally:
+            process.terminate()  # `ray start --block` ends its own processes then, and no others.
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_head(folder: Path) -> tuple[str, subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -51,22 +69,13 @@ def head(monkeypatch):
     environment = clean_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(folder / "token"))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(address, process, folder / "log")
-        yield address
-    finally:
-        process.terminate()  # `ray start --block` ends its own processes then, and no others.
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    address = f"http://127.0.0.1:{port}"
+    wait_for(address, process, folder / "log")
+    return address, process
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
+def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(f"{address}/api/version", timeout=5)
@@ -98,7 +107,7 @@ def marked_wheel(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(1200)
 def test_jobs_on_a_cluster_with_a_token(head, tmp_path, capsys, monkeypatch):
     submit = ["submit", "--address", head]
     root = f"root={tmp_path / 'runs'}"

@@ -28,7 +28,7 @@ from stillhouse.platform.silo.shard import read_shard
 from stillhouse.platform.training.progress import Silent
 from stillhouse.platform.training.run import LocalRun
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HOMES = ("silo-0", "silo-1", "silo-2")
 # So little noise that the released label is the plurality of the votes that were counted: |noise| < 1/2 but for once in 1e22 draws.
@@ -95,11 +95,11 @@ def test_each_silo_is_on_the_node_with_its_label(nodes: Raylets, tmp_path: Path)
 
 
 def test_a_node_lost_in_training_and_replaced_gives_the_right_teachers(nodes: Raylets, tmp_path: Path) -> None:
-    kind = SlowTeacher(train_seconds=4)
+    kind = SlowTeacher(train_seconds=15)
     roster = cut(tmp_path, kind)
     fleet, kill = pinned(roster, kind), Killer(nodes, "silo-2", replaced=True)
     try:
-        done = fleet.train(kill, timeout_seconds=80)
+        done = fleet.train(kill, timeout_seconds=240)
         assert kill.ready_then == 0, "it was not taken away in the middle of training"
         assert done["trained"] + done["reused"] == 3 and fleet.missing == []
         votes = fleet.vote(images(0))
@@ -113,7 +113,7 @@ def test_a_node_lost_in_training_and_replaced_gives_the_right_teachers(nodes: Ra
 @pytest.mark.parametrize("quorum", [2, 3])
 def test_a_node_lost_in_training_for_good(nodes: Raylets, tmp_path: Path, quorum: int) -> None:
     """With a quorum left the others go on, without one there is a clear word, long before any time-out of training."""
-    kind = SlowTeacher(train_seconds=4)
+    kind = SlowTeacher(train_seconds=15)
     roster = cut(tmp_path, kind)
     fleet, kill = pinned(roster, kind, quorum=quorum, lost_seconds=3), Killer(nodes, "silo-2", replaced=False)
     try:
@@ -126,13 +126,13 @@ def test_a_node_lost_in_training_for_good(nodes: Raylets, tmp_path: Path, quorum
             assert fleet.missing == ["silo-2"]
             alone = ScatterRidge().fit([read_shard(f) for f in roster.folders[:2]], [0] * 2).vote(images(0))
             assert np.array_equal(fleet.vote(images(0)), alone)
-        assert kill.ready_then == 0 and time.monotonic() - began < 60
+        assert kill.ready_then == 0 and time.monotonic() - began < 180
     finally:
         fleet.close()
 
 
 def test_a_silo_that_trains_too_long_is_left_behind(nodes: Raylets, tmp_path: Path) -> None:
-    kind = SlowTeacher(train_seconds=3)
+    kind = SlowTeacher(train_seconds=30)
     roster = cut(tmp_path, kind)
     first = pinned(roster, kind)
     try:
@@ -142,7 +142,7 @@ def test_a_silo_that_trains_too_long_is_left_behind(nodes: Raylets, tmp_path: Pa
     (roster.folders[1] / "teacher.safetensors").unlink()
     fleet = pinned(roster, kind, quorum=2)
     try:
-        assert fleet.train(lambda ready: None, timeout_seconds=1.5) == {"trained": 0, "reused": 2}
+        assert fleet.train(lambda ready: None, timeout_seconds=15) == {"trained": 0, "reused": 2}
         assert fleet.missing == ["silo-1"]
     finally:
         fleet.close()
@@ -197,15 +197,15 @@ def ask_while(running: Simulation, queries: np.ndarray, meanwhile: object) -> tu
 
 
 def test_a_node_lost_in_voting_with_a_quorum_left(nodes: Raylets, tmp_path: Path) -> None:
-    kind = SlowTeacher(vote_seconds=3)
+    kind = SlowTeacher(vote_seconds=8)
     roster = cut(tmp_path, kind)
-    with federation(roster, kind, tmp_path, quorum=2, deadline=12) as running:
+    with federation(roster, kind, tmp_path, quorum=2, deadline=30) as running:
         whole = running.ensemble.ask(images(0), EXACT)
         assert set(whole.voted) == {3} and np.array_equal(whole.labels, oracle(roster, images(0)))
         assert charged_and_stored(tmp_path) == (20, 20)
 
         answers, seconds = ask_while(running, images(1), lambda: nodes.kill("silo-2"))
-        assert set(answers.voted) == {2} and seconds > 11, "it was not decided at the deadline"
+        assert set(answers.voted) == {2} and seconds > 29, "it was not decided at the deadline"
         assert np.array_equal(answers.labels, oracle(roster, images(1), (0, 1)))
         assert charged_and_stored(tmp_path) == (40, 40)
 
@@ -218,14 +218,14 @@ def test_a_node_lost_in_voting_with_a_quorum_left(nodes: Raylets, tmp_path: Path
 
 def test_a_node_lost_in_voting_without_a_quorum_left(nodes: Raylets, tmp_path: Path) -> None:
     """Nothing is charged while votes are missing; when the silo is back the same question is answered, and charged once."""
-    kind = SlowTeacher(vote_seconds=3)
+    kind = SlowTeacher(vote_seconds=6)
     roster = cut(tmp_path, kind)
-    with federation(roster, kind, tmp_path, quorum=3, deadline=7) as running:
+    with federation(roster, kind, tmp_path, quorum=3, deadline=20) as running:
         refused, _ = ask_while(running, images(0), lambda: nodes.kill("silo-2"))
         assert isinstance(refused, TimedOut) and "2 of 3 silos voted, 3 are needed" in str(refused.why)
         assert charged_and_stored(tmp_path) == (0, 0)
         nodes.add("silo-2")
-        answers, end = None, time.monotonic() + 60
+        answers, end = None, time.monotonic() + 200
         while answers is None and time.monotonic() < end:
             try:
                 answers = running.ensemble.ask(images(0), EXACT)
@@ -240,11 +240,11 @@ def test_a_node_lost_in_voting_without_a_quorum_left(nodes: Raylets, tmp_path: P
 @pytest.mark.parametrize("quorum", [2, 3])
 def test_a_straggler_is_waited_for_until_the_deadline(nodes: Raylets, tmp_path: Path, quorum: int) -> None:
     shards = cut(tmp_path / "look", SlowTeacher())
-    kind = SlowTeacher(late=read_shard(shards.folders[1]).content_hash(), late_seconds=15)
+    kind = SlowTeacher(late=read_shard(shards.folders[1]).content_hash(), late_seconds=40)
     roster = cut(tmp_path, kind)
-    with federation(roster, kind, tmp_path, quorum=quorum, deadline=4) as running:
+    with federation(roster, kind, tmp_path, quorum=quorum, deadline=10) as running:
         answers, seconds = ask_while(running, images(0), lambda: None)
-        assert 4 <= seconds < 10
+        assert 10 <= seconds < 35
         if quorum == 3:
             assert isinstance(answers, TimedOut) and charged_and_stored(tmp_path) == (0, 0)
         else:

@@ -17,7 +17,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 SILOS = [f"hospital-{letter}" for letter in "abcd"]
-PATIENCE = 90.0
+PATIENCE = 240.0
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Town:
             "--address",
             "127.0.0.1:0",
         ]
-        words += ["--ledger", "ledger.db", "--tokens", "tokens.json", "--deadline", "60", "--ready-file", "ready.json"]
+        words += ["--ledger", "ledger.db", "--tokens", "tokens.json", "--deadline", "200", "--ready-file", "ready.json"]
         process = self.start("serve", *words)
         wait_for(ready.exists, process, self.home / "serve.log")
         return process, json.loads(ready.read_text())["address"]
@@ -68,7 +68,7 @@ class Town:
 
     def ask(self, address: str, images: str, out: str, expect: int = 0) -> dict[str, object]:
         words = ["ask", "--images", images, "--ensemble", "clinic", "--out", out, "--address", address]
-        words += ["--token-file", "analyst.token", "--mechanism", "name=gnmax", "sigma=1", "--wait", "60"]
+        words += ["--token-file", "analyst.token", "--mechanism", "name=gnmax", "sigma=1", "--wait", "200"]
         return self.call(*words, expect=expect)
 
 
@@ -104,6 +104,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
             process.wait()
 
 
+@pytest.mark.timeout(900)
 def test_serve_join_ask(town: Town) -> None:
     for role, name in [("silo", s) for s in SILOS] + [("analyst", "analyst")]:
         town.call("token", role, name, "--tokens", "tokens.json", "--out", f"{name}.token")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from raylets import patiently
 from stillhouse.cluster.session import ray_session
 from stillhouse.platform.errors import BadInput, Unreachable
 
@@ -97,8 +98,9 @@ def test_a_joined_cluster_goes_on_after_the_session(tmp_path, monkeypatch):
 
     (tmp_path / "only_on_the_path.py").write_text("HERE = 'yes'\n")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = Cluster()
     try:
+        patiently(lambda: cluster.add_node(num_cpus=1, include_dashboard=False))
         for _ in range(2):
             with ray_session(address=cluster.address, python_path=[tmp_path]):
                 witness = Witness.options(num_cpus=0, runtime_env={"env_vars": {"RAY_AUTH_TOKEN_PATH": ""}}).remote()
@@ -116,9 +118,13 @@ def test_sigterm_ends_a_session_in_order():
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    token = Path(process.stdout.readline().strip())
-    assert token.exists()
-    process.terminate()
-    _, said = process.communicate(timeout=60)
+    try:
+        token = Path(process.stdout.readline().strip())
+        assert token.exists()
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert "KeyboardInterrupt" in said and "SIGTERM received" not in said
     assert not token.parent.exists()

@@ -14,11 +14,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import ray
+from raylets import patiently
 from stillhouse.cluster.config.schema import Silos
 from stillhouse.cluster.session import ray_session
 from stillhouse.cluster.simulation import partition, simulation
@@ -86,10 +88,8 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
         for number, command in enumerate(([*start, *head], [*enter, *start, *other])):
             if "--head" in command:
                 command.append(f"--temp-dir={folder / 'ray'}")
-            with (folder / f"log-{number}").open("wb") as log:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
-            started.processes.append(process)
-            until_it_runs(process, folder / f"log-{number}")
+            log = folder / f"log-{number}"
+            started.processes.append(patiently(partial(start_raylet, command, log)))
         yield started
     finally:
         for process in reversed(started.processes):
@@ -105,16 +105,19 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def until_it_runs(process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
+def start_raylet(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent)
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and process.poll() is None:
         if "Ray runtime started" in log.read_text(errors="replace"):
-            return
+            return process
         time.sleep(0.3)
     raise RuntimeError(log.read_text(errors="replace")[-2000:])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_silo_on_another_machine_reaches_the_aggregator(machines: Machines, tmp_path: Path) -> None:
     source = load("digits")
     private, queries = source.private.take(np.arange(160)), source.pool.images[:20]

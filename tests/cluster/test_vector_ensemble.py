@@ -41,15 +41,16 @@ def asked(rows: int, shape: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> 
 
 
 def test_a_remote_ensemble_is_one_of_vectors(tmp_path: Path) -> None:
-    with served(tmp_path / "served", quorum=1, deadline_seconds=1.0, epsilon=1.0) as server:
+    with served(tmp_path / "served", quorum=1, deadline_seconds=5.0, epsilon=1.0) as server:
         missing = MissingVotes(tmp_path, ENSEMBLE, 3)
         ensemble: VectorEnsemble = RemoteEnsemble(server.endpoint("ana"), ENSEMBLE, 30.0, missing=missing)  # type: ignore[assignment]
         assert ensemble.teachers == 3
-        stop = threading.Event()
+        stop, joined = threading.Event(), threading.Event()
 
         def silo() -> None:
             with server.silo("a") as client:
                 client.join({"silos": ["a"], "answers": ["vectors"]})
+                joined.set()
                 while not stop.is_set():
                     query = client.next_batch(0.2)
                     if isinstance(query, VectorQuery):
@@ -60,6 +61,7 @@ def test_a_remote_ensemble_is_one_of_vectors(tmp_path: Path) -> None:
         thread = threading.Thread(target=silo, daemon=True)
         thread.start()
         try:
+            assert joined.wait(60)
             inputs = {"x": np.full((4, 1, 8, 8), 0.01, np.float32)}
             options = {"clip": 1.0, "noise_multiplier": 20.0, "draw": "all", "run": a_run(tmp_path / "run")}
             found = ensemble.ask_vectors("targets", inputs, centre=None, **options)  # type: ignore[arg-type]
@@ -74,6 +76,7 @@ def test_a_remote_ensemble_is_one_of_vectors(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_diffusion_teachers_on_ray_actors_answer_and_are_charged(tmp_path: Path) -> None:
     """All of V2 to V4's questions on digits: targets and gradients, all silos and one, against the teachers that lie in the folders."""
     pytest.importorskip("diffusers")

@@ -67,6 +67,17 @@ def test_a_video_gets_a_score_an_interval_and_a_timeline(
         assert words in said, words
 
 
+def test_a_file_that_cannot_be_used_is_told_beside_the_others(
+    detector: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.mp4").write_text("no video")
+    words = (str(detector), str(tmp_path / "text.mp4"), str(video), "--timelines", str(tmp_path / "plots"))
+    result = predict.execute(arguments(*words))
+    assert [one["name"] for one in result["videos"]] == ["film.mp4"]
+    assert [one["name"] for one in result["failed"]] == ["text.mp4"]
+    assert "text.mp4: not scored (text.mp4 cannot be read as a video" in capsys.readouterr().err
+
+
 def test_what_is_asked_of_pictures_is_refused(detector: Path, video: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--gallery are for pictures"):
         predict.execute(arguments(str(detector), str(video), "--gallery", str(tmp_path)))

@@ -59,3 +59,9 @@ def test_metrics_for_others_need_a_client_certificate(
 ) -> None:
     assert main(words(tmp_path, "--metrics-port", "9464", "--metrics-host", host)) == 4
     assert "--client-ca" in capsys.readouterr().err
+
+
+def test_a_roster_that_is_no_text_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "roster").write_bytes(b"a\n\xff\xfe\n")
+    assert main(words(tmp_path, "--roster", str(tmp_path / "roster"))) == 4
+    assert "roster is no text" in capsys.readouterr().err

@@ -75,7 +75,7 @@ def test_four_owners_of_whom_one_dies_in_the_middle(town: FlowerTown) -> None:
     )
     town.start(
         "serve", "stillhouse", "serve", "--dataset", "clinic", "--classes", "10", "--silos", ",".join(SILOS), "--quorum", "3",
-        "--deadline", "30", "--tokens", "tokens.json", "--ledger", "ledger.db", "--address", "127.0.0.1:0",
+        "--deadline", "90", "--tokens", "tokens.json", "--ledger", "ledger.db", "--address", "127.0.0.1:0",
         "--ready-file", "ready.json",
     )  # fmt: skip
     for silo in SILOS:
@@ -87,7 +87,7 @@ def test_four_owners_of_whom_one_dies_in_the_middle(town: FlowerTown) -> None:
     state = town.home / "state.json"
     town.relay(
         {"address": address, "token-file": str(town.home / "relay.token"), "roster": str(town.home / "roster.txt"), "silos": 4,
-         "quorum": 3, "start-seconds": 240.0, "deadline-seconds": 30.0, "state-file": str(state)}
+         "quorum": 3, "start-seconds": 240.0, "deadline-seconds": 90.0, "state-file": str(state)}
     )  # fmt: skip
     town.wait(lambda: read_standing(state).get("state") == VOTING, "serve", "superlink", *SILOS)
     told = read_standing(state)

@@ -132,7 +132,7 @@ def test_who_is_late_is_not_heard_and_who_cannot_be_sent_is_told() -> None:
     grid = grid_of({"echo": echo}, silent={2}, refused={3})
     started = time.monotonic()
     found = answers(grid.nodes, "echo", {1: {"n": 1}, 2: {"n": 2}, 3: {"n": 3}}, seconds=0.5)
-    assert 0.5 <= time.monotonic() - started < 5
+    assert 0.5 <= time.monotonic() - started < 30
     assert set(found) == {1, 3} and found[1].values == {"n": 1} and found[3].failure == DELIVERY
     assert all(message.metadata.ttl >= 0.5 for message in grid.sent)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from stillhouse.platform.errors import BudgetExhausted, RunFailed, TimedOut
 from stillhouse.platform.ledger.records import Budget
 from stillhouse.platform.privacy.budget import BudgetKind
 from stillhouse.platform.secure.stored import Served
+from stillhouse.platform.training import files
 
 IMAGES = np.arange(3 * 4, dtype=np.uint8).reshape(3, 1, 2, 2)
 BUDGET = Budget("d", 2.0, 1e-5, BudgetKind.ZCDP, (), (10,), (4,), 1, "replace-one")
@@ -59,6 +61,19 @@ def test_what_the_server_raises_is_raised_here_and_asked_again_next_time(tmp_pat
         with pytest.raises(BudgetExhausted, match="spent"):
             Mailbox(tmp_path).ask(IMAGES[:1], seconds=20)
         assert Mailbox(tmp_path).ask(IMAGES[:1], seconds=20).labels.tolist() == [1]
+
+
+def test_a_question_that_is_put_again_at_once_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is slow to keep an answer that can be read already: whoever has read it asks again meanwhile."""
+
+    def sync(folder: Path) -> None:
+        if folder.name == "answers":
+            time.sleep(0.7)
+
+    monkeypatch.setattr(files, "sync_folder", sync)
+    with served(tmp_path, lambda images: Served(np.array([1]), np.array([True]), 0, {})):
+        for _ in range(3):
+            assert Mailbox(tmp_path).ask(IMAGES[:1], seconds=20).labels.tolist() == [1]
 
 
 def test_a_server_that_is_not_there_is_noticed(tmp_path: Path) -> None:

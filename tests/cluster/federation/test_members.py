@@ -42,12 +42,12 @@ def test_a_roster_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "a 1 2", "a -1", "a x", "a 1\na 2", "a 1\nb 1"],
-    ids=["empty", "bare", "three", "negative", "word", "name-twice", "node-twice"],
+    "text", ["", "a", "a 1 2", "a -1", "a x", "a 1\na 2", "a 1\nb 1", "a 1\xff"],
+    ids=["empty", "bare", "three", "negative", "word", "name-twice", "node-twice", "no-text"],
 )  # fmt: skip
 def test_what_is_no_roster_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "roster.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="latin-1")
     with pytest.raises(BadInput):
         read_roster(path)
     with pytest.raises(BadInput, match="no roster file"):

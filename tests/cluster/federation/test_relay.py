@@ -17,7 +17,7 @@ from stillhouse.cluster.federation.flower import Node, Values, client_app
 from stillhouse.cluster.federation.members import Members
 from stillhouse.cluster.federation.relay import Relay, relay
 from stillhouse.cluster.federation.server_app import main
-from stillhouse.cluster.federation.standing import Standing, read_standing
+from stillhouse.cluster.federation.standing import VOTING, Standing, read_standing
 from stillhouse.cluster.federation.terms import RelayTerms
 from stillhouse.platform.aggregator.client import Answers
 from stillhouse.platform.data.sources import load
@@ -55,8 +55,9 @@ def grid_of(votes: Any = voter, **options: Any) -> LocalGrid:
 
 @contextmanager
 def relaying(server: Served, grid: LocalGrid, members: Members | None = None, **changes: Any) -> Iterator[Relay]:
-    """The relay in a thread, without the training."""
-    one = Relay(grid.nodes, members or Members(), terms(**changes), Standing(None))
+    """The relay in a thread, without the training; it has joined when the block begins."""
+    state = server.config.tokens.with_name("state.json")
+    one = Relay(grid.nodes, members or Members(), terms(**changes), Standing(state))
     stop = threading.Event()
 
     def run() -> None:
@@ -66,6 +67,10 @@ def relaying(server: Served, grid: LocalGrid, members: Members | None = None, **
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
+        end = time.monotonic() + 60
+        while read_standing(state).get("state") != VOTING:
+            assert thread.is_alive() and time.monotonic() < end, "the relay has not joined"
+            time.sleep(0.02)
         yield one
     finally:
         stop.set()
@@ -144,8 +149,8 @@ def test_what_is_no_vote_is_not_counted(tmp_path: Path, bad: Any) -> None:
 def test_too_few_votes_are_a_refusal_that_costs_nothing(tmp_path: Path) -> None:
     grid = grid_of(silent={0, 1})
     with (
-        served(tmp_path, silos=SILOS, quorum=2, deadline_seconds=2.0) as server,
-        relaying(server, grid, deadline_seconds=1.0),
+        served(tmp_path, silos=SILOS, quorum=2, deadline_seconds=6.0) as server,
+        relaying(server, grid, deadline_seconds=2.0),
     ):
         with pytest.raises(TimedOut, match="1 of 3 silos voted, 2 are needed"):
             ask(server, questions(4))
@@ -200,7 +205,7 @@ def test_a_client_cannot_vote_for_another_silo(tmp_path: Path, roster: bool) -> 
 
     members = Members({f"silo-{n}": n for n in range(3)} if roster else None)
     with (
-        served(tmp_path, silos=SILOS, quorum=1, deadline_seconds=2.0) as server,
+        served(tmp_path, silos=SILOS, quorum=1, deadline_seconds=6.0) as server,
         relaying(server, grid_of(impostor), members, deadline_seconds=2.0),
     ):
         assert ask(server, questions(2)).voted == (1, 1)

@@ -102,16 +102,20 @@ class Federation:
 
 
 def test_what_comes_out_is_the_silos_majority_and_the_same_question_is_free(tmp_path: Path) -> None:
-    """Noise of 1.2 in all on counts of 0 to 4: over six queries few labels lie far from the top."""
+    """On twenty queries on which all four agree. The noise has a deviation of 1.2, so each comes out with a chance of 0.90 to 0.98
+    (by the label: ties go to the lowest), and ten or fewer with one of less than 1e-5."""
     federation = Federation(tmp_path)
-    found = federation.desk.ask(federation.images)
+    federation.images = load("digits").pool.images
     counts = federation.plain()
-    assert (counts[np.arange(QUERIES), found.labels] > 0).sum() >= 3
-    assert found.voted == {"answer": SILOS} and federation.spent == found.cost_nano_rho == QUERIES * UNIT
+    agreed = np.flatnonzero(counts.max(axis=1) == SILOS)[:20]
+    federation.images = federation.images[agreed]
+    found = federation.desk.ask(federation.images)
+    assert len(agreed) == 20 and (found.labels == counts[agreed].argmax(axis=1)).sum() > 10
+    assert found.voted == {"answer": SILOS} and federation.spent == found.cost_nano_rho == 20 * UNIT
     sent = len(federation.grid.sent)
     again = federation.desk.ask(federation.images)
     assert again.labels.tolist() == found.labels.tolist() and again.from_store.all()
-    assert federation.spent == QUERIES * UNIT and len(federation.grid.sent) == sent
+    assert federation.spent == 20 * UNIT and len(federation.grid.sent) == sent
     assert federation.ledger.verify().ok
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -86,17 +87,25 @@ def test_whatever_ends_the_command_ends_all(tmp_path: Path, number: signal.Signa
     process = subprocess.Popen(
         command("federate", tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=hears
     )
-    state = tmp_path / "small" / "aggregator" / "state.json"
-    end = time.monotonic() + 600
-    while not read_standing(state):
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.2)
-    environment = (Path("/proc") / str(working_below(tmp_path)[0]) / "environ").read_bytes().split(b"\0")
-    [scratch] = [Path(word.decode().partition("=")[2]) for word in environment if word.startswith(b"RAY_TMPDIR=")]
-    assert scratch.is_dir()
-    process.send_signal(number)
-    assert process.wait(120) == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    while (working_below(tmp_path) or scratch.exists()) and time.monotonic() < end:
-        time.sleep(0.5)  # After a kill the keeper has to notice first.
-    assert not working_below(tmp_path) and not scratch.exists()
+    try:
+        state = tmp_path / "small" / "aggregator" / "state.json"
+        end = time.monotonic() + 600
+        while not read_standing(state):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.2)
+        environment = (Path("/proc") / str(working_below(tmp_path)[0]) / "environ").read_bytes().split(b"\0")
+        [scratch] = [Path(word.decode().partition("=")[2]) for word in environment if word.startswith(b"RAY_TMPDIR=")]
+        assert scratch.is_dir()
+        process.send_signal(number)
+        assert process.wait(120) == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+        while (working_below(tmp_path) or scratch.exists()) and time.monotonic() < end:
+            time.sleep(0.5)  # After a kill the keeper has to notice first.
+        assert not working_below(tmp_path) and not scratch.exists()
+    finally:
+        # Of a failed test nothing may be left either, whether or not what it tests works.
+        process.kill()
+        process.wait()
+        for pid in working_below(tmp_path):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     assert MARK not in os.environ

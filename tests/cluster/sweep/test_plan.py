@@ -51,6 +51,12 @@ def test_a_trial_is_its_points_configuration_in_a_place_of_its_own(sweep_file: W
     assert again.plain == trial.resolved.plain and again.folder == trial.resolved.folder
 
 
+def test_a_value_that_no_run_could_go_with_is_found_before_anything_runs(sweep_file: Write) -> None:
+    text = "common: [data=digits, method=pate, privacy=gnmax]\nspace: {privacy.target_epsilon: [2, nan]}"
+    said = problems_of(sweep_file(text))
+    assert "trials with privacy.target_epsilon=nan: privacy.target_epsilon is nan" in said
+
+
 def test_trials_that_ask_share_a_folder_and_others_do_not(sweep_file: Write) -> None:
     text = """
 common: [data=digits, diagnostics=false, privacy=gnmax]

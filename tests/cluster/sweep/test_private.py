@@ -30,7 +30,7 @@ from stillhouse.platform.privacy.selection import (
 from stillhouse.platform.privacy.statement import PrivacyStatement, uncovered
 from stillhouse.platform.privacy.trials import TruncatedNegativeBinomial
 from stillhouse.platform.report.html import write_report
-from stillhouse.platform.report.report import Accuracy, Report
+from stillhouse.platform.report.report import Accuracy, Report, epsilon_text
 from stillhouse.platform.training.outcome import Metric, Outcome
 
 Write = Callable[..., Path]
@@ -294,7 +294,7 @@ def test_a_finished_search_is_found_and_another_one_is_paid_for(sweep_file: Writ
     other = planned(path, "method.hidden=64")
     result, said = search(other)
     assert len(trials.made) > made and len(entries(other)) == 2
-    assert said[0].startswith(f"epsilon {first.epsilon:.3f} was spent before")
+    assert said[0].startswith(f"epsilon {epsilon_text(first.epsilon)} was spent before")
     assert result.ledger != first.ledger
 
 

@@ -99,6 +99,7 @@ def test_a_private_search_leaves_the_best_trial_and_its_price(sweep_file: Write)
         assert ledger.budget("digits").spent_epsilon == pytest.approx(result.epsilon)
 
 
+@pytest.mark.timeout(900)
 def test_a_sweep_that_was_killed_goes_on_with_what_it_had(sweep_file: Write) -> None:
     path = sweep_file(f"common: [{PATE}]\nspace: {{privacy.mechanism.sigma: [3, 4, 5]}}")
     command = [sys.executable, "-m", "stillhouse", "sweep", str(path), f"root={path.parent}", "cluster.num_cpus=2"]
