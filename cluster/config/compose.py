@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ...platform.errors import BadInput, ConfigError
+from ...platform.silo.teachers import VECTORS, VOTES
 from . import choices
 from .possible import impossible
 from .schema import RunConfig
@@ -106,7 +107,7 @@ def compose(overrides: Sequence[str]) -> Resolved:
     problems += section_problems + tree_problems + impossible(config)
     if not problems:
         method, data, mechanism, teacher = sections
-        problems += _mismatch(method, data)
+        problems += _mismatch(method, data) + _other_answers(method, teacher, config)
     if problems:
         raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` prints all that there are")
     config.data = data
@@ -270,6 +271,17 @@ def _mismatch(method: Any, data: Any) -> list[str]:
     return [
         f"this method works on {needed}, data={data.name} is {data.provides}: use one of data={', '.join(fitting)}, or another method"
     ]
+
+
+def _other_answers(method: Any, teacher: Any, config: RunConfig) -> list[str]:
+    """Say so if these teachers cannot answer what the method asks; silos elsewhere say themselves what they answer."""
+    if method.works_on != "ensemble" or not getattr(method, "asks", True) or config.silos.address:
+        return []
+    wanted, given = getattr(method, "wants", VOTES), getattr(teacher, "answers", (VOTES,))
+    if wanted in given:
+        return []
+    mend = "silos=diffusion" if wanted == VECTORS else "silos=scatter_ridge, or another kind that votes"
+    return [f"this method asks teachers for {wanted}, these answer with {' and '.join(given)}: use {mend}"]
 
 
 def _container(config: DictConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ...platform.diffusion.networks import Network
 from ...platform.diffusion.schedule import Schedule
 from ...platform.errors import BadInput
 from ...platform.privacy.validate import positive, positive_int
+from ...platform.silo.teachers import VECTORS
 from ...platform.training.dpsgd import DpSgd
 from ...platform.training.files import check_name
 from .distilling import Distillation
@@ -138,3 +139,8 @@ class Settings:
     def asks(self) -> bool:
         """Whether teachers are needed."""
         return self.which.asks_teachers
+
+    @property
+    def wants(self) -> str:
+        """What teachers are asked for."""
+        return VECTORS

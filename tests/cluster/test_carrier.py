@@ -24,11 +24,11 @@ def test_who_carries_is_no_part_of_a_runs_name() -> None:
         ("cluster.carrier=pigeon", "unknown cluster.carrier 'pigeon'"), ("method=dpsgd", "asks no silos"),
         ("method=m3d", "asks no silos"), ("silos.address=127.0.0.1:1", "simulated on this machine"),
         ("cluster.address=auto", "simulated on this machine"), ("silos.label=home", "place Ray actors"),
-        ("silos.per_actor=2", "place Ray actors"), ("silos=diffusion", "answer with vectors"),
+        ("silos.per_actor=2", "place Ray actors"), ("method=dpsad silos=diffusion", "answer with vectors"),
     ],
     ids=["carrier", "asks-none", "no-ensemble", "aggregator", "cluster", "label", "packing", "vectors"],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_before_anything_starts(tmp_path: Path, more: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        run(compose([*FLOWER, more, f"root={tmp_path}"]))
+        run(compose([*FLOWER, *more.split(), f"root={tmp_path}"]))
     assert not list(tmp_path.iterdir())

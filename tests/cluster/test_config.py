@@ -17,6 +17,10 @@ def problems_of(*overrides: str) -> str:
     return "\n".join(caught.value.problems)
 
 
+def first_line(group: str, name: str) -> str:
+    return (CONFIG_DIR / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+
+
 def test_the_default_is_pate_on_digits() -> None:
     resolved = compose([])
     assert isinstance(resolved.method, Pate)
@@ -27,11 +31,23 @@ def test_the_default_is_pate_on_digits() -> None:
 
 # Promises nothing, and composes only for who says that he knows.
 UNPROMISED = {"dpsad_as_described": "method.acknowledge_no_guarantee=true"}
+# Teachers that answer with vectors go with methods that ask for these, and only with them.
+VECTORS = {n: "silos=diffusion" for n in groups()["method"] if "silos=diffusion" in first_line("method", n)}
+NEEDED = UNPROMISED | VECTORS | {"diffusion": "method=dpsad"}
 
 
 @pytest.mark.parametrize(("group", "name"), [(g, n) for g, names in groups().items() for n in names if g != "data"])
 def test_every_shipped_file_composes(group: str, name: str) -> None:
-    assert compose([f"{group}={name}", *([UNPROMISED[name]] if name in UNPROMISED else [])]).method
+    assert compose([f"{group}={name}", *([NEEDED[name]] if name in NEEDED else [])]).method
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"), [(["method=dpsad"], "use silos=diffusion"), (["silos=diffusion"], "kind that votes")]
+)
+def test_teachers_that_cannot_answer_what_is_asked_are_refused(words: list[str], mend: str) -> None:
+    text = problems_of(*words)
+    assert "asks teachers for" in text and mend in text
+    assert compose([*words, "silos.address=127.0.0.1:1"]).method
 
 
 @pytest.mark.parametrize(("name", "word"), UNPROMISED.items())
