@@ -5,8 +5,8 @@ started by `local.flower_run`, as
 
     python -m stillhouse.cluster.federation.keeper HOME PORT MARK FEDERATION
 
-Flower detaches its processes, and Ray starts more: all of them inherit the environment variable that `MARK` names, and by it, and their
-process ids, they are found.
+Flower detaches its processes, and Ray starts more: all of them inherit the environment variable that `MARK` names. By it, as
+children of those that have it, and by their process ids they are found.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 MARK = "STILLHOUSE_FLOWER_RUN"
 APP, RUN_CONFIG, LOG, RUN_LOG, STARTED = "app", "run.toml", "superlink.log", "run.log", "started"
@@ -100,31 +102,33 @@ def _healthy(port: int, superlink: subprocess.Popen[bytes], closed: threading.Ev
 
 def _stop(processes: list[subprocess.Popen[bytes]], mark: str) -> None:
     """Ask all to end, then end those that are left."""
+    known = family(mark)
     for process in reversed(processes):
         if process.poll() is None:
             process.terminate()
     end = time.monotonic() + STOP_SECONDS
-    while (left := marked(mark)) and time.monotonic() < end:
+    while (left := alive(known := known | family(mark))) and time.monotonic() < end:
         if not any(process.poll() is None for process in processes):
             # The SuperLink is gone, and with it whatever kept the others in order.
             _signal(left, signal.SIGTERM)
         time.sleep(0.5)
-    kill_marked(mark)
+    kill_marked(mark, known)
     for process in processes:
         if process.poll() is None:
             process.kill()
         process.wait()
 
 
-def kill_marked(mark: str) -> None:
-    """Kill whoever inherited the mark, and see them gone: a killed process with much memory is there for a while.
+def kill_marked(mark: str, known: Mapping[int, str] = MappingProxyType({})) -> None:
+    """Kill whoever inherited the mark, and those `known`, and see them gone: a killed process with much memory is there for a while.
 
     Nobody has to be found twice: a process shows no environment in the moment in which it becomes another program.
     """
+    known = dict(known)
     end = time.monotonic() + STOP_SECONDS
     empty = 0
     while empty < 2 and time.monotonic() < end:
-        left = marked(mark)
+        left = alive(known := known | family(mark))
         empty = 0 if left else empty + 1
         _signal(left, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
@@ -138,11 +142,21 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
             continue
 
 
-def marked(mark: str) -> list[int]:
-    """Process ids, but this one's, that inherited the mark.
+def family(mark: str) -> dict[int, str]:
+    """Who inherited the mark, and all that these started: process id to the time of its start.
 
-    Nobody where the system shows no environments below /proc: there only Flower's own watch over its processes counts.
+    Ray's agents write their name over their environment, so the mark is not found in them; they are their raylet's children as long
+    as that is there. Nobody where the system shows no processes below /proc: there only Flower's own watch over its processes counts.
     """
+    stats = {int(entry.name): stat for entry in Path("/proc").glob("[0-9]*") if (stat := _stat(int(entry.name)))}
+    found = set(marked(mark))
+    while more := {pid for pid, (parent, _) in stats.items() if parent in found} - found:
+        found |= more
+    return {pid: stats[pid][1] for pid in found if pid in stats}
+
+
+def marked(mark: str) -> list[int]:
+    """Process ids, but this one's, in whose environment the mark is."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -152,6 +166,21 @@ def marked(mark: str) -> list[int]:
         except OSError:
             continue  # It is gone, or another user's.
     return found
+
+
+def alive(known: Mapping[int, str]) -> list[int]:
+    """Those that are still there; an id that was given again is another process."""
+    return [pid for pid, started in known.items() if (stat := _stat(pid)) and stat[1] == started]
+
+
+def _stat(pid: int) -> tuple[int, str] | None:
+    """A process's parent and when it was started; None if it has ended."""
+    try:
+        # The name before it is in brackets, and may hold some itself.
+        words = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if words[0] in "ZX" else (int(words[1]), words[19])
 
 
 if __name__ == "__main__":

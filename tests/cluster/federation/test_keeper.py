@@ -19,6 +19,8 @@ from stillhouse.cluster.federation.keeper import (
     RUN_LOG,
     STARTED,
     TOO_SLOW,
+    alive,
+    family,
     kill_marked,
     marked,
 )
@@ -120,3 +122,28 @@ def test_the_killed_are_seen_gone() -> None:
     kill_marked(mark)
     assert not marked(mark)
     assert [process.wait(10) for process in started] == [-signal.SIGKILL] * 3
+
+
+# As Ray's agents do: the environment is overwritten in place, and shows nothing of what was inherited.
+FORGETS = """
+import ctypes, os, time
+words = open("/proc/self/stat").read().rpartition(")")[2].split()
+start, end = int(words[47]), int(words[48])
+ctypes.memset(start, 0, end - start)
+time.sleep(300)
+"""
+
+
+def test_children_that_overwrote_their_environment_are_ended_too() -> None:
+    mark = os.urandom(8).hex()
+    start = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {FORGETS!r}]); time.sleep(300)"
+    parent = subprocess.Popen([sys.executable, "-c", start], env={**os.environ, MARK: mark}, start_new_session=True)
+    try:
+        until(lambda: set(family(mark)) - set(marked(mark)))
+        known = family(mark)
+        assert parent.pid in known and len(known) == 2
+        kill_marked(mark)
+        assert not alive(known)
+    finally:
+        parent.kill()
+        parent.wait()
