@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import math
 from itertools import permutations
+from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -23,6 +26,7 @@ from stillhouse.methods.condensation.discrepancy import (
 from stillhouse.platform.errors import BadInput
 from torch import Tensor
 
+PUBLISHED = json.loads((Path(__file__).parents[2] / "fixtures" / "condensation" / "m3d_loss.json").read_text())
 D = 4
 sizes = st.integers(1, 6)
 seeds = st.integers(0, 2**31)
@@ -93,6 +97,27 @@ def test_gaussian_is_the_double_loop(n: int, m: int, seed: int) -> None:
     assert GaussianMmd()(x, y).item() == pytest.approx(expected, rel=1e-10, abs=1e-13)
     assert GaussianMmd()(x.float(), y.float()).item() == pytest.approx(expected, rel=1e-5, abs=2e-6)
     assert expected >= -1e-14
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case['kernel']}-{case['seed']}")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_published_programs_loss_and_slope(case: dict[str, Any], dtype: torch.dtype) -> None:
+    """Check L9, against numbers of the authors' code (tests/fixtures/condensation/README.md)."""
+    rng, d = np.random.default_rng(case["seed"]), case["dimension"]
+    x, y = (
+        rng.standard_normal((case["synthetic"], d)),
+        case["shift"] + case["scale"] * rng.standard_normal((case["real"], d)),
+    )
+    probe = rng.standard_normal(x.shape)
+    value, slope = value_and_slope(every(d)[case["kernel"]], torch.tensor(x, dtype=dtype), torch.tensor(y, dtype=dtype))
+    close = 1e-7 if dtype == torch.float64 else 1e-5  # that program's kernel widths are in single precision always
+    assert value.item() == pytest.approx(case["value"], rel=close)
+    assert slope.norm().item() == pytest.approx(case["slope_length"], rel=close)
+    # A sum with cancellation: what it can lose is measured by the vectors' lengths.
+    along = (slope.double() * torch.tensor(probe)).sum().item()
+    assert along == pytest.approx(
+        case["slope_along_probe"], abs=close * case["slope_length"] * float(np.linalg.norm(probe))
+    )
 
 
 def test_gaussian_is_the_unbiased_estimate_and_the_diagonals() -> None:
