@@ -75,6 +75,6 @@ class LedgerCurator:
             run.say(f"{work.purpose}: not covered by any epsilon ({work.uncovered})")
         # Other processes of the run wait for this one: the work must not ask them for anything.
         alone = LocalRun(
-            run.folder, seed=run.seed, device=run.device, reporter=getattr(run, "reporter", None), events=log
-        )
+            run.folder, seed=run.seed, device=run.device, reporter=getattr(run, "reporter", None), precision=run.precision, events=log
+        )  # fmt: skip
         return work.compute(self.private, alone)

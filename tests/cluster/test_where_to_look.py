@@ -118,11 +118,12 @@ def test_a_curator_tells_what_it_charged(tmp_path: Path) -> None:
     work = SimpleNamespace(
         purpose="means", uncovered="",
         events=lambda records: [("class means", GaussianEvent(sigma=40.0, squared_sensitivity=2))],
-        compute=lambda private, run: len(private),
+        compute=lambda private, run: (len(private), run.precision),
     )  # fmt: skip
-    run = LocalRun(tmp_path / "run", reporter=Silent(), events=EventLog.begin(tmp_path / "run"))
+    run = LocalRun(tmp_path / "run", reporter=Silent(), precision="bfloat16", events=EventLog.begin(tmp_path / "run"))
     private = load("digits").private
-    assert LedgerCurator(private, "digits", url, None).release(work, run) == len(private)  # type: ignore[arg-type]
+    found = LedgerCurator(private, "digits", url, None).release(work, run)  # type: ignore[arg-type]
+    assert found == (len(private), "bfloat16")
     (line,) = lines(tmp_path / "run")
     assert (line["event"], line["dataset"], line["purpose"], line["entry"]) == (
         "ledger.charged",
