@@ -18,6 +18,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -106,6 +107,15 @@ def address_for_others(*, grows: bool = False) -> str | None:
     return here if others or grows else None
 
 
+def _remove(root: Path, *, tries: int = 25) -> None:
+    """Ray ends the last of its processes after a second, and until then they may write where it was just cleared."""
+    for _ in range(tries):
+        shutil.rmtree(root, ignore_errors=True)
+        if not root.exists():
+            return
+        time.sleep(0.2)
+
+
 @contextmanager
 def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> Iterator[None]:
     # Short on purpose: Unix sockets below it may have paths of 107 characters at most, and Ray adds about 65.
@@ -119,7 +129,7 @@ def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> It
                     yield
             finally:
                 ray.shutdown()
-                shutil.rmtree(root, ignore_errors=True)
+                _remove(root)
     finally:
         _forget_token()  # Also of a start that failed: the process would abort at the next cluster, for want of this token.
 

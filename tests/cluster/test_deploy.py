@@ -391,7 +391,7 @@ STAND_INS = {
     "hostname": "echo 10.0.0.1 fe80::1",
     "srun": 'echo "srun $*" >>"$LOG"; while [[ $1 == -* ]]; do shift; done; exec "$@"',
     "ray": 'echo "ray $* mode=$RAY_AUTH_MODE" >>"$LOG"; [[ $1 == start ]] && exec sleep 60; exit 0',
-    "python": "if [[ $1 == -c ]]; then echo a-token; else cat >/dev/null; sleep 1; fi",
+    "python": "if [[ $1 == -c ]]; then echo a-token; else cat >/dev/null; sleep 3; fi",
     "stillhouse": 'stat -c "token %a" "$RAY_AUTH_TOKEN_PATH" >>"$LOG"; echo "stillhouse $*" >>"$LOG"; exit 6',
 }
 
@@ -407,7 +407,7 @@ def test_the_slurm_script_runs_with_stand_ins_for_slurm_and_ray(tmp_path: Path) 
     own |= {"SLURM_CPUS_PER_TASK": 8, "SLURM_GPUS_ON_NODE": 2, "RAY_AUTH_TOKEN": "of another cluster"}
     environment = {**os.environ, **{name: str(value) for name, value in own.items()}}
     script = ["bash", str(DEPLOY / "slurm.sh"), "seed=1"]
-    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 6, done.stderr  # The run's own exit code.
     lines = log.read_text().splitlines()
     (head,) = (x for x in lines if x.startswith("ray start --head"))

@@ -61,8 +61,8 @@ def test_a_node_of_a_cluster_serves_them() -> None:
         gauges.show("my-run", METRICS)
         address = f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"
         found: list[str] = []
-        end = time.monotonic() + 80
-        while not found:
+        end = time.monotonic() + 200
+        while len(found) < 2:
             assert time.monotonic() < end
             time.sleep(1)
             with suppress(OSError), urllib.request.urlopen(address, timeout=10) as reply:

@@ -126,7 +126,7 @@ def test_a_node_lost_in_training_for_good(nodes: Raylets, tmp_path: Path, quorum
             assert fleet.missing == ["silo-2"]
             alone = ScatterRidge().fit([read_shard(f) for f in roster.folders[:2]], [0] * 2).vote(images(0))
             assert np.array_equal(fleet.vote(images(0)), alone)
-        assert kill.ready_then == 0 and time.monotonic() - began < 180
+        assert kill.ready_then == 0 and time.monotonic() - began < 600
     finally:
         fleet.close()
 
@@ -218,9 +218,9 @@ def test_a_node_lost_in_voting_with_a_quorum_left(nodes: Raylets, tmp_path: Path
 
 def test_a_node_lost_in_voting_without_a_quorum_left(nodes: Raylets, tmp_path: Path) -> None:
     """Nothing is charged while votes are missing; when the silo is back the same question is answered, and charged once."""
-    kind = SlowTeacher(vote_seconds=6)
+    kind = SlowTeacher(vote_seconds=12)
     roster = cut(tmp_path, kind)
-    with federation(roster, kind, tmp_path, quorum=3, deadline=20) as running:
+    with federation(roster, kind, tmp_path, quorum=3, deadline=40) as running:
         refused, _ = ask_while(running, images(0), lambda: nodes.kill("silo-2"))
         assert isinstance(refused, TimedOut) and "2 of 3 silos voted, 3 are needed" in str(refused.why)
         assert charged_and_stored(tmp_path) == (0, 0)
@@ -242,9 +242,9 @@ def test_a_straggler_is_waited_for_until_the_deadline(nodes: Raylets, tmp_path: 
     shards = cut(tmp_path / "look", SlowTeacher())
     kind = SlowTeacher(late=read_shard(shards.folders[1]).content_hash(), late_seconds=40)
     roster = cut(tmp_path, kind)
-    with federation(roster, kind, tmp_path, quorum=quorum, deadline=10) as running:
+    with federation(roster, kind, tmp_path, quorum=quorum, deadline=15) as running:
         answers, seconds = ask_while(running, images(0), lambda: None)
-        assert 10 <= seconds < 35
+        assert 15 <= seconds < 40
         if quorum == 3:
             assert isinstance(answers, TimedOut) and charged_and_stored(tmp_path) == (0, 0)
         else:

@@ -85,7 +85,7 @@ def test_an_actor_with_a_gpu_uses_its_own_and_one_without_sees_none(session: obj
             return actor._host._device, os.environ.get("CUDA_VISIBLE_DEVICES")  # type: ignore[attr-defined]
 
         try:
-            return ray.get([actor.__ray_call__.remote(look) for actor in fleet._actors], timeout=60)
+            return ray.get([actor.__ray_call__.remote(look) for actor in fleet._actors], timeout=200)
         finally:
             fleet.close()
 

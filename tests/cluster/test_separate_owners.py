@@ -123,7 +123,7 @@ def test_serve_join_ask(town: Town) -> None:
 
     # The same question again, after the server was restarted: same labels, from the store, for nothing.
     server.send_signal(signal.SIGTERM)
-    assert server.wait(20) == 0
+    assert server.wait(100) == 0
     server, address = town.serve()
     again = town.ask(address, "public.npz", "again.npz")["data"]
     assert again["cost_nano_rho"] == 0 and again["from_store"] == 40

@@ -33,6 +33,7 @@ class Witness:
         return platform.__file__, stillhouse.__file__, only_on_the_path.HERE, {name: os.environ[name] for name in names}
 
 
+@pytest.mark.timeout(900)
 def test_a_private_cluster_starts_works_and_leaves_nothing(tmp_path, capfd, monkeypatch):
     import stillhouse
 
@@ -43,7 +44,7 @@ def test_a_private_cluster_starts_works_and_leaves_nothing(tmp_path, capfd, monk
     for _ in range(2):  # Twice: Ray keeps the token of the first session in the process unless told to forget it.
         with ray_session(num_cpus=1, python_path=[tmp_path]):
             witness = Witness.options(num_cpus=0).remote()
-            pythons_own, package, here, seen = ray.get(witness.tell.remote(), timeout=60)
+            pythons_own, package, here, seen = ray.get(witness.tell.remote(), timeout=200)
             assert pythons_own == platform.__file__, "in a Ray worker `platform` must be Python's own module"
             assert package == stillhouse.__file__ and here == "yes"
             assert seen["RAY_AUTH_MODE"] == "token" and seen["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
@@ -93,6 +94,7 @@ def test_a_machine_that_is_too_busy_for_ray_to_start_is_no_bug_of_ours(monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_joined_cluster_goes_on_after_the_session(tmp_path, monkeypatch):
     from ray.cluster_utils import Cluster
 
@@ -104,7 +106,7 @@ def test_a_joined_cluster_goes_on_after_the_session(tmp_path, monkeypatch):
         for _ in range(2):
             with ray_session(address=cluster.address, python_path=[tmp_path]):
                 witness = Witness.options(num_cpus=0, runtime_env={"env_vars": {"RAY_AUTH_TOKEN_PATH": ""}}).remote()
-                assert ray.get(witness.tell.remote(), timeout=60)[2] == "yes"
+                assert ray.get(witness.tell.remote(), timeout=200)[2] == "yes"
             assert not ray.is_initialized()
     finally:
         cluster.shutdown()

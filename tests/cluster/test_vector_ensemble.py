@@ -41,7 +41,7 @@ def asked(rows: int, shape: tuple[int, int, int] = (1, 8, 8), seed: int = 0) -> 
 
 
 def test_a_remote_ensemble_is_one_of_vectors(tmp_path: Path) -> None:
-    with served(tmp_path / "served", quorum=1, deadline_seconds=5.0, epsilon=1.0) as server:
+    with served(tmp_path / "served", quorum=1, deadline_seconds=10.0, epsilon=1.0) as server:
         missing = MissingVotes(tmp_path, ENSEMBLE, 3)
         ensemble: VectorEnsemble = RemoteEnsemble(server.endpoint("ana"), ENSEMBLE, 30.0, missing=missing)  # type: ignore[assignment]
         assert ensemble.teachers == 3

@@ -226,7 +226,7 @@ class ServerProcess:
     def end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(100)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -25,6 +25,14 @@ CONNECTION = "clinic"
 Process = subprocess.Popen[bytes]
 
 
+def command_of(pid: int) -> bytes:
+    """Empty if it has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -137,9 +145,7 @@ class FlowerTown:
     def stop_relay(self) -> None:
         """End the run, and wait until its server is gone."""
         self.call(str(BIN / "flwr"), "stop", self.run, CONNECTION)
-        self.wait(
-            lambda: not any(b"flwr-serverapp" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in self.left())
-        )
+        self.wait(lambda: not any(b"flwr-serverapp" in command_of(pid) for pid in self.left()))
 
     def kill(self, name: str) -> None:
         """The process and what it started, at once."""
@@ -158,7 +164,7 @@ class FlowerTown:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         # The others watch over whoever started them.
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + self.patience
         while self.left() and time.monotonic() < limit:
             time.sleep(0.2)
 

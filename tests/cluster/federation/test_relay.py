@@ -149,7 +149,7 @@ def test_what_is_no_vote_is_not_counted(tmp_path: Path, bad: Any) -> None:
 def test_too_few_votes_are_a_refusal_that_costs_nothing(tmp_path: Path) -> None:
     grid = grid_of(silent={0, 1})
     with (
-        served(tmp_path, silos=SILOS, quorum=2, deadline_seconds=6.0) as server,
+        served(tmp_path, silos=SILOS, quorum=2, deadline_seconds=12.0) as server,
         relaying(server, grid, deadline_seconds=2.0),
     ):
         with pytest.raises(TimedOut, match="1 of 3 silos voted, 2 are needed"):
@@ -205,7 +205,7 @@ def test_a_client_cannot_vote_for_another_silo(tmp_path: Path, roster: bool) -> 
 
     members = Members({f"silo-{n}": n for n in range(3)} if roster else None)
     with (
-        served(tmp_path, silos=SILOS, quorum=1, deadline_seconds=6.0) as server,
+        served(tmp_path, silos=SILOS, quorum=1, deadline_seconds=12.0) as server,
         relaying(server, grid_of(impostor), members, deadline_seconds=2.0),
     ):
         assert ask(server, questions(2)).voted == (1, 1)

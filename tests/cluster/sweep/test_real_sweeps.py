@@ -84,6 +84,7 @@ def test_a_trial_that_falls_behind_is_stopped_and_shows_no_score(sweep_file: Wri
     assert states(again) == states(result) and "2 found from an earlier start" in said[0]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_ray")
 def test_a_private_search_leaves_the_best_trial_and_its_price(sweep_file: Write) -> None:
     path = sweep_file(
@@ -99,7 +100,7 @@ def test_a_private_search_leaves_the_best_trial_and_its_price(sweep_file: Write)
         assert ledger.budget("digits").spent_epsilon == pytest.approx(result.epsilon)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_sweep_that_was_killed_goes_on_with_what_it_had(sweep_file: Write) -> None:
     path = sweep_file(f"common: [{PATE}]\nspace: {{privacy.mechanism.sigma: [3, 4, 5]}}")
     command = [sys.executable, "-m", "stillhouse", "sweep", str(path), f"root={path.parent}", "cluster.num_cpus=2"]
@@ -113,7 +114,7 @@ def test_a_sweep_that_was_killed_goes_on_with_what_it_had(sweep_file: Write) -> 
         first.kill()
     assert first.wait() == -signal.SIGKILL
     before = {file: file.read_bytes() for file in kept}
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=500, check=True)
     assert all(file.read_bytes() == content for file, content in before.items())
     told = json.loads(done.stdout)["data"]
     assert told["trials"]["done"] == 3 and "found from an earlier start, not run again" in done.stderr

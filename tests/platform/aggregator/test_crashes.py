@@ -14,7 +14,7 @@ from support.engine_house import Question, ask, batch, images, votes
 # So much noise that a second draw is seldom like the first: were anything drawn anew after its release, it would show.
 LOUD = ConfidentGNMax(threshold=6, sigma1=8.0, sigma2=20.0)
 CHECK, ANSWER = LOUD.check_event().nano_rho(), LOUD.answer_event().nano_rho()
-NUMBERS = tuple(range(1, 25))
+NUMBERS = tuple(range(1, 41))
 QUESTION = Question("a", LOUD, NUMBERS)
 STEPS = [
     *("ledger:locked#1", "ledger:before_commit#1", "ledger:committed#1", "ledger:marked#1", "charged_check"),

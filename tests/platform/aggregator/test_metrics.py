@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 import urllib.request
@@ -83,12 +84,11 @@ def test_what_is_served_is_what_is_documented(tmp_path: Path) -> None:
 def test_queries_are_counted_by_what_their_analyst_was_told_and_agree_with_the_ledger(tmp_path: Path) -> None:
     def votes(images: np.ndarray) -> np.ndarray:
         # Even queries: all say the same. Odd ones: nobody agrees, so they stay below the threshold of 2.
-        calls.append(len(images))
-        own = len(calls) % CLASSES
+        own = next(calls) % CLASSES
         numbers = images[:, 0, 0, 0].astype(np.int64)
         return np.where(numbers % 2 == 0, 1, own)[None, :]
 
-    calls: list[int] = []
+    calls = itertools.count()
     with served(tmp_path, metrics=HERE) as server:
         with voting(server, votes=votes):
             first = ask(server, questions(10))
@@ -125,7 +125,7 @@ def test_what_does_not_fit_the_budget_is_counted_as_budget(tmp_path: Path) -> No
 
 
 def test_votes_in_time_missing_given_up_and_late(tmp_path: Path) -> None:
-    with served(tmp_path, metrics=HERE, deadline_seconds=4.0, quorum=1) as server:
+    with served(tmp_path, metrics=HERE, deadline_seconds=8.0, quorum=1) as server:
         with asking(lambda: ask(server, questions(2))) as answers, server.silo("a") as a, server.silo("b") as b:
             batch = a.next_batch(10)
             assert batch is not None
@@ -140,7 +140,7 @@ def test_votes_in_time_missing_given_up_and_late(tmp_path: Path) -> None:
         assert of(found, "votes_total", when=when) == of(found, "last_round_votes", when=when) == 1
     assert of(found, "votes_total", when="late") == 1
     assert of(found, "rounds_total", end="decided") == of(found, "round_seconds_count") == 1
-    assert of(found, "rounds_open") == 0 and 4 <= of(found, "round_seconds_sum") < 40
+    assert of(found, "rounds_open") == 0 and 7.9 <= of(found, "round_seconds_sum") < 60
 
 
 def test_a_round_without_a_quorum(tmp_path: Path) -> None:

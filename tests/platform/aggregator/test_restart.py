@@ -25,7 +25,12 @@ def process(tmp_path: Path) -> Iterator[ServerProcess]:
     made.close()
 
 
-def test_an_open_batch_outlives_a_kill_and_its_analyst_notices_nothing(process: ServerProcess, tmp_path: Path):
+def test_an_open_batch_outlives_a_kill_and_its_analyst_notices_nothing(
+    process: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        "stillhouse.platform.aggregator.asking.RECONNECT_SECONDS", 100.0
+    )  # a slow machine starts slowly
     server = process.start()
     with server.analyst() as analyst, server.silo("a") as silo:
         analyst.ensemble()  # The kill may cut off the answer to its question, so it has met the aggregator before.

@@ -161,9 +161,9 @@ def test_with_all_silos_as_quorum_a_liar_stops_the_batch_at_no_cost(tmp_path):
 
 
 def test_a_quorum_is_enough_at_the_deadline(tmp_path):
-    with served(tmp_path, deadline_seconds=4.0) as server, answering(server, ["a", "b"]), server.analyst() as analyst:
+    with served(tmp_path, deadline_seconds=8.0) as server, answering(server, ["a", "b"]), server.analyst() as analyst:
         assert analyst.ask_vectors(question(), MEAN, ensemble=ENSEMBLE, wait_seconds=20).voted == 2
-    few = served(tmp_path / "few", deadline_seconds=4.0)
+    few = served(tmp_path / "few", deadline_seconds=8.0)
     with few as server, answering(server, ["a"]), server.analyst() as analyst, pytest.raises(TimedOut, match="1 of 3"):
         analyst.ask_vectors(question(), MEAN, ensemble=ENSEMBLE, wait_seconds=20)
 

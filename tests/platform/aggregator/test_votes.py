@@ -161,14 +161,14 @@ class TestQuorum:
     def test_the_deadline_with_a_quorum_decides_and_a_missing_vote_is_an_abstention(self, tmp_path: Path):
         # Two of three vote: the count is 2, which passes a threshold of 2 and would pass one of 3 only if scaled up.
         passes, fails = (ConfidentGNMax(threshold=t, sigma1=10.0, sigma2=10.0) for t in (2, 3))
-        with served(tmp_path, deadline_seconds=3.0) as server, server.analyst() as analyst, voting(server, ["a", "b"]):
+        with served(tmp_path, deadline_seconds=8.0) as server, server.analyst() as analyst, voting(server, ["a", "b"]):
             started = time.monotonic()
             assert analyst.ask(questions(2), passes, ensemble=ENSEMBLE).statuses == ("answered", "answered")
-            assert time.monotonic() - started >= 2.9, "it waited for the third until the deadline"
+            assert time.monotonic() - started >= 7.9, "it waited for the third until the deadline"
             assert analyst.ask(questions(2), fails, ensemble=ENSEMBLE).statuses == ("abstained", "abstained")
 
     def test_less_than_a_quorum_fails_and_costs_nothing_and_can_be_asked_again(self, tmp_path: Path):
-        with served(tmp_path, deadline_seconds=3.0) as server, server.analyst() as analyst, server.officer() as officer:
+        with served(tmp_path, deadline_seconds=8.0) as server, server.analyst() as analyst, server.officer() as officer:
             with (
                 voting(server, ["a"]),
                 pytest.raises(TimedOut, match="1 of 3 silos voted, 2 are needed; nothing was charged"),
@@ -199,7 +199,7 @@ class TestQuorum:
         assert "record 17" not in caplog.text
 
     def test_a_late_vote_is_refused(self, tmp_path: Path):
-        with served(tmp_path, deadline_seconds=2.0) as server, server.analyst() as analyst, server.silo("a") as silo:
+        with served(tmp_path, deadline_seconds=6.0) as server, server.analyst() as analyst, server.silo("a") as silo:
             with asking(lambda: analyst.ask(questions(2), PLAIN, ensemble=ENSEMBLE)) as answers:
                 batch = fetched(silo)
                 with pytest.raises(TimedOut):

@@ -121,6 +121,6 @@ def test_a_flipped_byte_of_the_file_is_found_or_harmless(sqlite_place, event, tm
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 def test_every_flipped_byte_of_the_file_is_found_or_harmless(sqlite_place, event, tmp_path):
     check_file(sqlite_place, event, tmp_path, start=0, step=1)

@@ -18,7 +18,7 @@ from stillhouse.platform.secure.protocol import OF_OWN_SEED, SEALED_BYTES, Openi
 from stillhouse.platform.secure.shamir import Recovery
 from support.secure_parties import Parties, Watched, sender
 
-LEVEL = 1e-6
+LEVEL = 1e-9
 RUNS = 60
 LENGTH = 128
 LOST = 4

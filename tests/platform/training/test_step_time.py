@@ -69,7 +69,7 @@ def slow_training(run: LocalRun) -> Trained:
         return net(batch[0]).square().mean()
 
     def evaluate(net: torch.nn.Module) -> dict[str, float]:
-        time.sleep(0.2)
+        time.sleep(2.0)
         return {"score": 1.0}
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -82,7 +82,7 @@ def test_the_loop_logs_them_beside_the_losses_and_without_its_evaluations(tmp_pa
     assert set(series) == {"net/loss", "net/score", "net/seconds_per_step", "net/examples_per_second"}
     assert [step for step, _ in series["net/seconds_per_step"]] == [step for step, _ in series["net/loss"]] == [4, 8]
     (_, first), (_, second) = series["net/seconds_per_step"]
-    assert first >= 0.01 and 0.01 <= second < 0.05 + 0.01  # 0.2 s of evaluation would add 0.05 a step
+    assert first >= 0.01 and 0.01 <= second < 0.5  # 2 s of evaluation would add 0.5 a step
     assert series["net/examples_per_second"][1][1] == pytest.approx(16 / second)
     assert set(trained.means) == {"loss"}  # a result holds no time
 
@@ -94,7 +94,7 @@ def test_counting_a_step_takes_microseconds() -> None:
 
 
 def _seconds(timer: StepTime, batch: object) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(1000):
         timer.count(batch)
-    return time.perf_counter() - began
+    return time.thread_time() - began
