@@ -25,13 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, help="folder of a finished run, an export or a fetched teacher; or a .onnx file"
     )
-    parser.add_argument("pictures", type=Path, nargs="+", help="JPEG or PNG files of one face each, or folders of them")
+    parser.add_argument(
+        "pictures",
+        type=Path,
+        nargs="+",
+        help="JPEG or PNG files of one face each, or folders of them; films for a detector",
+    )
     parser.add_argument("--pairs", type=Path, metavar="FILE", help="pairs to verify: two paths a line, or a pairs.txt")
     parser.add_argument(
         "--gallery", type=Path, metavar="FOLDER", help="known people, a folder each: say who is on the pictures"
     )
     parser.add_argument(
-        "--threshold", type=float, help="cosine from which two pictures show one person; default: the card's"
+        "--threshold",
+        type=float,
+        help="cosine (of a detector: score) from which two pictures show one person (a film is forged); default: the card's",
     )
     parser.add_argument(
         "--least-quality", type=float, help="length of an embedding below which nothing is said; default: the card's"

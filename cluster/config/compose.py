@@ -109,7 +109,7 @@ def compose(overrides: Sequence[str]) -> Resolved:
         method, data, mechanism, teacher = sections
         problems += _mismatch(method, data) + _other_answers(method, teacher, config)
     if problems:
-        raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` prints all that there are")
+        raise ConfigError(problems, mend="correct these keys; `stillhouse run --cfg` (without them) shows what is set")
     config.data = data
     target = str(plain["method"]["_target_"]).rpartition(".")[2].lower()
     plain["method_name"] = str(plain["method"].get("algorithm", target))

@@ -25,7 +25,7 @@ def check_search(search: Search) -> None:
         raise MissingExtra(
             "search: optuna needs the library optuna",
             why="it is not installed",
-            mend="pip install 'stillhouse[sweep]', or use search: {name: random, ...}",
+            mend="pip install -e '.[sweep]' in the source folder, or use search: {name: random, ...}",
         ) from error
 
 

@@ -86,7 +86,9 @@ def _network(weights: str) -> torch.nn.Module:
         module = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ImportError as error:
         raise MissingExtra(
-            "FID and Inception score need torch-fidelity", why=str(error), mend="pip install 'stillhouse[fidelity]'"
+            "FID and Inception score need torch-fidelity",
+            why=str(error),
+            mend="pip install -e '.[fidelity]' in the source folder",
         ) from None
     try:
         network: torch.nn.Module = module.FeatureExtractorInceptionV3("inception", [FEATURES, LOGITS], weights)

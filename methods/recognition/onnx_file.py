@@ -33,7 +33,7 @@ def onnx_library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
-            f"ONNX files need {module}", why=str(error), mend="pip install 'stillhouse[recognition]'"
+            f"ONNX files need {module}", why=str(error), mend="pip install -e '.[recognition]' in the source folder"
         ) from None
 
 

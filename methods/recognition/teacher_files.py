@@ -146,7 +146,9 @@ class _Onnx(nn.Module):
             import onnxruntime
         except ImportError as error:
             raise MissingExtra(
-                "an ONNX teacher needs onnxruntime", why=str(error), mend="pip install 'stillhouse[recognition]'"
+                "an ONNX teacher needs onnxruntime",
+                why=str(error),
+                mend="pip install -e '.[recognition]' in the source folder",
             ) from None
         self._bytes = path.read_bytes()
         try:

@@ -34,7 +34,9 @@ def from_kornia(module: str, name: str) -> Any:
         return getattr(importlib.import_module(f"kornia.{module}"), name)
     except ImportError as error:
         raise MissingExtra(
-            "realistic degradation needs kornia", why=str(error), mend="pip install 'stillhouse[recognition]'"
+            "realistic degradation needs kornia",
+            why=str(error),
+            mend="pip install -e '.[recognition]' in the source folder",
         ) from None
 
 

@@ -306,4 +306,6 @@ def pyav() -> Any:
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise MissingExtra("reading video needs PyAV", why=str(error), mend="pip install 'stillhouse[video]'") from None
+        raise MissingExtra(
+            "reading video needs PyAV", why=str(error), mend="pip install -e '.[video]' in the source folder"
+        ) from None

@@ -18,5 +18,5 @@ def from_diffusers(module: str, name: str) -> Any:
         return getattr(importlib.import_module(f"diffusers.{module}"), name)
     except ImportError as error:
         raise MissingExtra(
-            "diffusion models need diffusers", why=str(error), mend="pip install 'stillhouse[diffusion]'"
+            "diffusion models need diffusers", why=str(error), mend="pip install -e '.[diffusion]' in the source folder"
         ) from None

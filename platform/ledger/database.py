@@ -63,7 +63,7 @@ def open_engine(url: URL | str, *, wait_seconds: float = 30.0, mark: HighWater |
             engine = create_engine(url, execution_options=options, hide_parameters=True, pool_pre_ping=True)
         except ImportError:
             raise MissingExtra(
-                "a ledger in PostgreSQL needs psycopg", mend="pip install 'stillhouse[postgres]'"
+                "a ledger in PostgreSQL needs psycopg", mend="pip install -e '.[postgres]' in the source folder"
             ) from None
         event.listen(engine, "connect", _durable_postgres)
     event.listen(engine, "connect", _note_process)

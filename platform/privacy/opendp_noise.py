@@ -28,7 +28,7 @@ class OpenDpNoise:
             raise MissingExtra(
                 "noise by OpenDP needs the library opendp",
                 why="it is not installed",
-                mend="pip install 'stillhouse[opendp]', or use the built-in noise",
+                mend="pip install -e '.[opendp]' in the source folder, or use the built-in noise",
             ) from error
         dp.enable_features("contrib")
         self._dp = dp
