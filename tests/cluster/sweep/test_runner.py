@@ -196,7 +196,7 @@ def test_a_search_without_its_library_names_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     plan = planned(sweep_file(OPTUNA))
-    with pytest.raises(MissingExtra, match=r"stillhouse\[sweep\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[sweep\]"):
         check_search(plan.sweep.search)
     with pytest.raises(MissingExtra):
         sweep(plan)

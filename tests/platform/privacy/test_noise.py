@@ -202,5 +202,5 @@ def test_opendp_is_the_oracle_of_the_table_sampler(opendp, kind, width):
 
 def test_missing_opendp_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "opendp.prelude", None)
-    with pytest.raises(MissingExtra, match=r"stillhouse\[opendp\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[opendp\]"):
         OpenDpNoise()
