@@ -73,8 +73,10 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
             f"-n {SPACE} addr add {THERE}/30 dev {FAR}", f"-n {SPACE} link set {FAR} up",
             f"-n {SPACE} link set lo up",
         ):  # fmt: skip
-            if not ip(*words.split()):
-                pytest.skip(f"network namespaces cannot be linked here: ip {words}")
+            done = ip(*words.split())
+            if not done and words.startswith("link add"):
+                pytest.skip("this kernel links no network namespaces: it has no veth")
+            assert done, words
         start = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--num-cpus=1"]
         start += ["--object-store-memory=80000000", "--disable-usage-stats"]
         head = [

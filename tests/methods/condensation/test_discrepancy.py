@@ -102,7 +102,7 @@ def test_gaussian_is_the_double_loop(n: int, m: int, seed: int) -> None:
 @pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: f"{case['kernel']}-{case['seed']}")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_published_programs_loss_and_slope(case: dict[str, Any], dtype: torch.dtype) -> None:
-    """Check L9, against numbers of the authors' code (tests/fixtures/condensation/README.md)."""
+    """Numbers of a public copy of that program: tests/fixtures/condensation/README.md."""
     rng, d = np.random.default_rng(case["seed"]), case["dimension"]
     x, y = (
         rng.standard_normal((case["synthetic"], d)),
