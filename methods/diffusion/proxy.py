@@ -7,6 +7,7 @@ with one size of synthetic set; they do not compare with any published FID.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,12 @@ def fid_proxy(run: Run, images: np.ndarray, test: ImageData, recipe: Recipe, for
             ]
             return torch.cat(seen).double()
 
-        real, made = features(reference.images), features(images)
-        directions = _directions(real.shape[1], run.seed_for("proxy", "directions"))
-        return frechet(real @ directions, made @ directions)
+        made = features(images)
+        directions = _directions(made.shape[1], run.seed_for("proxy", "directions"))
+        key = {"taught": taught.content_hash(), "reference": reference.content_hash(), "recipe": asdict(recipe)}
+        # The same for every set that is judged in this folder, and most of the work.
+        real = alone.stage("fid-proxy-reference", lambda: features(reference.images) @ directions, key, once=True)
+        return frechet(real, made @ directions)
 
     return float(run.stage("fid-proxy", measure, inputs, once=True))
 

@@ -16,6 +16,7 @@ from torchvision import models
 from torchvision.models import vgg
 
 from ..errors import BadInput
+from .cnn import SmallCnn
 from .convnet import ConvNet
 
 Shape = tuple[int, int, int]
@@ -134,6 +135,7 @@ def _vit_tiny(shape: Shape, classes: int) -> nn.Module:
 NETWORKS: Mapping[str, Callable[[Shape, int], nn.Module]] = MappingProxyType(
     {
         "convnet": ConvNet,
+        "cnn": SmallCnn,
         "resnet10": ResNetAP10,
         "resnet18": _resnet18,
         "vgg11": _vgg11,

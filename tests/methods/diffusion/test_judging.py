@@ -46,6 +46,8 @@ def test_the_proxy_prefers_real_images_and_is_computed_once(tmp_path: Path) -> N
     noise = distance(np.random.default_rng(0).integers(0, 256, (200, 1, 8, 8)).astype(np.uint8), "noise")
     assert 0 <= real < 0.2 * noise
     assert distance(np.zeros((1, 1, 8, 8), np.uint8), "real") == real and "fid-proxy" in run.reused
+    # The reference's features are kept: another set is measured against the very same ones.
+    assert distance(few_digits(200).images, "again") == real
 
 
 def test_copies_of_records_are_seen() -> None:

@@ -15,6 +15,7 @@ from stillhouse.platform.diffusion.discriminator import Critic, fresh_critic
 from stillhouse.platform.diffusion.sanitise import clip_rows, normalise_rows, sanitised, surrogate, with_noise
 from stillhouse.platform.diffusion.schedule import Schedule
 from stillhouse.platform.diffusion.upstream import Adversary, upstream
+from support.graph import leaves_behind
 from support.noise import ZeroNoise, repeatable_noise
 from torch.func import functional_call
 
@@ -147,15 +148,7 @@ def test_nothing_but_the_students_weights_is_behind_the_surrogate() -> None:
     x = student(noise.double(), step, label)
     u = upstream(x, teacher, label, critic, Adversary(), record)
     loss = surrogate(x, sanitised(u, clip=1.0, deviation=0.0, noise=ZeroNoise()))
-    leaves, left = set(), [loss.grad_fn]
-    while left:
-        node = left.pop()
-        if node is None:
-            continue
-        if hasattr(node, "variable"):
-            leaves.add(id(node.variable))
-        left += [child for child, _ in node.next_functions]
-    assert leaves == {id(parameter) for parameter in student.parameters()}
+    assert leaves_behind(loss) == {id(parameter) for parameter in student.parameters()}
     assert teacher.grad is None and record.grad is None and all(p.grad is None for p in critic.parameters())
 
 
