@@ -8,7 +8,6 @@ from typing import Any
 
 from ...platform.data.degradation import Degradation
 from ...platform.data.faces import FaceData
-from ...platform.data.shifts import SHIFTS
 from ...platform.errors import BadInput
 from ...platform.training.outcome import Metric
 from ...platform.training.run import Run
@@ -16,23 +15,22 @@ from ...platform.verification.bootstrap import PeopleOfPairs, Records, mean_of, 
 from ...platform.verification.roc import OperatingPoint, measurable
 from .card import Card
 from .embedding import embed, templates
-from .judging import CONFIDENCE, Gallery, Judged, card_point, judge, prefixed, said_of_folds
+from .judging import CONFIDENCE, Gallery, Judged, card_point, judge, said_of_folds
 from .kept import kept_beside
 from .learning import Learnt
-from .looking import Look, adapted, embedded
+from .looking import Look, embedded
 from .networks import Recogniser
 from .pairs_picture import pairs_picture
 from .settings import FaceSettings
+from .shifted import CURVE_COLUMNS, SHIFT_COLUMNS, ShiftTest, few
 from .teacher import Teacher
 from .writing import draw_resolutions, draw_roc, write_scores, write_table, write_weights
 
 HIGH = "teacher in high resolution"
 UP = "teacher on low resolution, brought up"
 FACE_BN = "student, FaceBN"
-SHIFT_COLUMNS = ("shift", "accuracy", "deviation", "tar_at_far_0.1")
 REJECT_AREA = "mean error when pairs of short embeddings are left out, over that of a random choice"
 LEFT_OUT = ("auc", "rank5", "rank20")  # of what is told of baselines
-CURVE_COLUMNS = ("shift", "faces", "accuracy", "change")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +65,7 @@ class FaceReport:
         self._teacher, self._teacher_weights = teacher, teacher_weights
         self._gallery = Gallery.of(data.test)
         self._low = settings.degradation.at(settings.degradation.size)
+        self._test = ShiftTest(run, data, settings.judging, self._low, self._gallery)
         self._notes: list[str] = []
 
     def judged(self, student: Recogniser) -> Found:
@@ -76,7 +75,7 @@ class FaceReport:
             BadInput: there is nothing to verify, or FaceBN cannot be done.
         """
         judging = self._settings.judging
-        judged = {"student": self._student(student, self._look())}
+        judged = {"student": self._test.plain(student)}
         own = judged["student"].metrics(judging.fars)
         metrics = {
             "verification_accuracy": own.pop("accuracy"), "verification_deviation": own.pop("deviation"), **own,
@@ -84,11 +83,13 @@ class FaceReport:
         if (curve := judged["student"].rejecting()) is not None:
             metrics["reject_area"] = Metric(curve.area / curve.area_at_random, REJECT_AREA, "lower")
         if judging.adapt != "none":
-            judged[FACE_BN] = self._adapted(student, self._look(), tell=True)
-            metrics |= _few(judged[FACE_BN], "adapted_")
+            judged[FACE_BN], said = self._test.adapted(student)
+            self._notes += said
+            metrics |= few(judged[FACE_BN], "adapted_")
         point = card_point(judged["student"].verification.roc, judging.fmr)
         least = self._limit(judged["student"], point)
-        shifted = self._shifted(student, metrics)
+        under, shifted = self._test.table(student)
+        metrics |= under
         judged[HIGH] = self._of_teacher(None)
         judged[UP] = self._of_teacher(self._low.size)
         told = {name: judged[name].metrics(judging.fars) for name in (HIGH, UP)}
@@ -104,7 +105,7 @@ class FaceReport:
                 f"no TAR at FAR {', '.join(left_out)}: {self._impostors():,} impostor pairs are too few (ten over the rate are needed)"
             )
         return Found(
-            metrics, baselines, tuple(self._said()), judged, point, least, shifted, self._curve(student),
+            metrics, baselines, tuple(self._said()), judged, point, least, shifted, self._test.curve(student),
             self._resolutions(student, judged),
         )  # fmt: skip
 
@@ -123,51 +124,9 @@ class FaceReport:
         if found.resolutions:
             artefacts["resolutions"] = draw_resolutions(folder, found.resolutions, "accuracy over resolution")
         if judging.show_pairs:
-            shown = pairs_picture(self._data, found.judged["student"], self._look().started(), judging.show_pairs)
+            shown = pairs_picture(self._data, found.judged["student"], self._test.look().started(), judging.show_pairs)
             artefacts["pairs"] = str(self._run.image("pairs", shown).relative_to(folder))
         return artefacts
-
-    def _look(self, shift: str | None = None, degradation: Degradation | None = None) -> Look:
-        seed = self._run.seed_for("test", shift or "none")
-        return Look(degradation or self._low, shift, self._settings.judging.level, seed)
-
-    def _student(self, network: Any, look: Look) -> Judged:
-        rows = embedded(self._run, network, self._data.test.pictures, look, flip=self._settings.judging.flip)
-        return judge(rows, self._data, self._gallery)
-
-    def _adapted(self, student: Recogniser, look: Look, *, faces: int | None = None, tell: bool = False) -> Judged:
-        model = adapted(self._run, student, self._data.test.pictures, look, self._settings.judging, faces=faces)
-        if tell:
-            self._notes += model.notes
-        return self._student(model.model, look)
-
-    def _shifted(self, student: Recogniser, metrics: dict[str, Metric]) -> tuple[tuple[object, ...], ...]:
-        rows: list[tuple[object, ...]] = []
-        judging = self._settings.judging
-        for name in judging.shifts:
-            look = self._look(name)
-            ways: dict[str, Callable[[], Judged]] = {"": lambda look=look: self._student(student, look)}  # type: ignore[misc]
-            if judging.adapt != "none":
-                ways["adapted_"] = lambda look=look: self._adapted(student, look)  # type: ignore[misc]
-            for way, make in ways.items():
-                found = make()
-                metrics |= _few(found, f"{name}_{way}")
-                words = SHIFTS[name].in_words(judging.level) + (", FaceBN" if way else "")
-                tar = found.verification.at_far(0.1).tar if self._impostors() >= 100 else float("nan")
-                rows.append((words, found.verification.mean, found.verification.deviation, tar))
-        return tuple(rows)
-
-    def _curve(self, student: Recogniser) -> tuple[tuple[object, ...], ...]:
-        rows: list[tuple[object, ...]] = []
-        judging = self._settings.judging
-        if judging.adapt_curve:
-            for name in (None, *judging.shifts):
-                look = self._look(name)
-                plain = self._student(student, look).verification.mean
-                for faces in judging.adapt_curve:
-                    score = self._adapted(student, look, faces=faces).verification.mean
-                    rows.append((name or "none", min(faces, len(self._data.test)), score, score - plain))
-        return tuple(rows)
 
     def _of_teacher(self, side: int | None) -> Judged:
         """The teacher on whole pictures, or on pictures brought down to `side` pixels and up again."""
@@ -198,12 +157,15 @@ class FaceReport:
             points["teacher"].append((side, found.verification.mean, found.verification.deviation))
             # The student's own input is made from a picture that was brought to this resolution before.
             if side >= own:
-                seen = judged["student"] if side >= whole else self._student(student, self._look_through(side))
+                seen = judged["student"] if side >= whole else self._through(student, side)
                 points["student"].append((side, seen.verification.mean, seen.verification.deviation))
         return points
 
-    def _look_through(self, side: int) -> Any:
-        return _Through(replace(self._low, size=side, mode="paper", back_to=self._data.test.size[0]), self._look())
+    def _through(self, student: Recogniser, side: int) -> Judged:
+        first = replace(self._low, size=side, mode="paper", back_to=self._data.test.size[0])
+        look: Any = _Through(first, self._test.look())
+        rows = embedded(self._run, student, self._data.test.pictures, look, flip=self._settings.judging.flip)
+        return judge(rows, self._data, self._gallery)
 
     def _compare(self, name: str, judged: Mapping[str, Judged]) -> None:
         """Say by how much the student is above or below a baseline, with a paired bootstrap on the test pairs."""
@@ -280,8 +242,3 @@ class _Through:
     def started(self) -> Callable[[Any], Any]:
         second = self.then.started()
         return lambda pictures: second(self.first(pictures))
-
-
-def _few(judged: Judged, prefix: str) -> dict[str, Metric]:
-    metrics = judged.metrics(())
-    return prefixed({name: metrics[name] for name in ("accuracy", "eer")}, prefix)

@@ -26,6 +26,7 @@ from ...platform.verification.roc import OperatingPoint, Roc, measurable
 from ...platform.verification.scores import pair_scores
 
 ADAPT = ("none", "mix", "replace", "online")
+SHIFTED = ("both", "probes")
 RANKS = (1, 5, 20)
 CONFIDENCE = 0.95  # with which the threshold of a card holds its rate
 
@@ -41,6 +42,8 @@ class Judging:
         abstain_error: share of wrong decisions, by the card's threshold, below which the card's least quality keeps those that are
             still made, with confidence .95; None: the card sets no least quality.
         shifts: names of `platform.data.shifts.SHIFTS` under which the student is also scored; `level` is their strength, 1 .. 5.
+        shifted: what is under a shift: both pictures of a pair, or probes (its second picture, and whoever is looked for) alone; FaceBN
+            then takes statistics of either side by itself.
         adapt: FaceBN: none; mix, replace or online take over statistics of unlabelled test faces, as many as `adapt_faces` at most.
         prior: of mix: the training's statistics count as so many faces.
         guard: of mix and replace: a quantile, such as 0.95, of what resampled faces show; layers that shift less stay as they are.
@@ -55,6 +58,7 @@ class Judging:
     abstain_error: float | None = None
     shifts: tuple[str, ...] = ()
     level: int = 4
+    shifted: str = "both"
     adapt: str = "none"
     prior: float = 64.0
     guard: float | None = None
@@ -74,6 +78,8 @@ class Judging:
             raise BadInput(f"no shift is called {unknown[0]!r}", mend=f"use some of {', '.join(SHIFTS)}")
         if self.level not in range(1, LEVELS + 1):
             raise BadInput(f"level is {self.level!r}", why=f"it is a whole number, 1 .. {LEVELS}")
+        if self.shifted not in SHIFTED:
+            raise BadInput(f"shifted is {self.shifted!r}", mend=f"use one of {', '.join(SHIFTED)}")
         if self.adapt not in ADAPT:
             raise BadInput(f"adapt is {self.adapt!r}", mend=f"use one of {', '.join(ADAPT)}")
         if self.adapt != "mix" and self.adapt_curve:
@@ -143,8 +149,8 @@ class Judged:
         return metrics
 
 
-def judge(embeddings: np.ndarray, data: FaceData, gallery: Gallery | None) -> Judged:
-    """From embeddings (n, D) of all test pictures.
+def judge(embeddings: np.ndarray, data: FaceData, gallery: Gallery | None, probes: np.ndarray | None = None) -> Judged:
+    """From embeddings (n, D) of all test pictures; `probes` (n, D): as they are where they ask, if that is otherwise.
 
     Raises:
         BadInput: no pairs, fewer than two folds, or embeddings that are not finite or nil.
@@ -152,16 +158,18 @@ def judge(embeddings: np.ndarray, data: FaceData, gallery: Gallery | None) -> Ju
     pairs = data.pairs
     if not len(pairs):
         raise BadInput(f"{data.name}: no pairs to verify", mend="give data.pairs, or let pairs be drawn")
-    scores = pair_scores(embeddings, pairs.first, pairs.second)
+    # Below one another: a picture has the row of its side.
+    rows, below = (embeddings, 0) if probes is None else (np.concatenate([embeddings, probes]), len(embeddings))
+    scores = pair_scores(rows, pairs.first, pairs.second + below)
     found = None
     if gallery is not None:
         people = data.test.identities
         found = identify(
-            embeddings[gallery.enrolled], people[gallery.enrolled], embeddings[gallery.probes], people[gallery.probes]
+            rows[gallery.enrolled], people[gallery.enrolled], rows[gallery.probes + below], people[gallery.probes]
         )
-    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
     told = not np.allclose(lengths, lengths.mean(), rtol=1e-5, atol=0)
-    quality = pair_quality(lengths, pairs.first, pairs.second) if told else None
+    quality = pair_quality(lengths, pairs.first, pairs.second + below) if told else None
     return Judged(scores, verify(scores, pairs.same, pairs.fold), found, quality)
 
 

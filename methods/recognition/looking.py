@@ -1,4 +1,4 @@
-"""Test pictures as a network is shown them: degraded, brought up again, under a shift; and FaceBN's statistics of them."""
+"""Test pictures as a network is shown them: degraded, brought up again, under a shift."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from ...platform.data.degradation import Degradation
 from ...platform.data.faces import Pictures
 from ...platform.data.shifts import shift
 from ...platform.training.run import Run
-from .aird.face_bn import AdaptedModel, adapt_bn
 from .embedding import embed, templates
-from .judging import Judging
 
 
 @dataclass(frozen=True)
@@ -53,19 +51,13 @@ def embedded(run: Run, network: nn.Module, pictures: Pictures, look: Look, *, fl
     return templates(embed(run, network, pictures, look.started()), flip=flip)
 
 
-def adapted(
-    run: Run, network: nn.Module, pictures: Pictures, look: Look, judging: Judging, *, faces: int | None = None
-) -> AdaptedModel:
-    """FaceBN on unlabelled pictures, as the network is shown them: a random choice of `faces` (None: `judging.adapt_faces`).
+def some_pictures(run: Run, pictures: Pictures, numbers: np.ndarray, look: Look, most: int) -> Tensor:
+    """A random choice of `most` of the pictures with these numbers, as a network is shown them, without labels.
 
     All processes of the run choose and see the same ones.
     """
-    most = min(len(pictures), judging.adapt_faces if faces is None else faces)
-    chosen = np.random.default_rng(run.seed_for("face-bn")).permutation(len(pictures))[:most]
+    chosen = numbers[np.random.default_rng(run.seed_for("face-bn")).permutation(len(numbers))[:most]]
     prepare, found = look.started(), []
-    for part in np.array_split(chosen, max(1, most // 128)):
+    for part in np.array_split(chosen, max(1, len(chosen) // 128)):
         found.append(prepare(torch.from_numpy(pictures.read(part)).to(run.device).float() / 255))
-    return adapt_bn(
-        network, torch.cat(found), judging.adapt, prior=judging.prior, guard=judging.guard,
-        generator=Generator().manual_seed(run.seed_for("face-bn", "guard")),
-    )  # fmt: skip
+    return torch.cat(found)

@@ -298,7 +298,7 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
     ("settings", "match"),
     [({"shifts": ("drak",)}, "no shift"), ({"adapt": "all"}, "adapt is 'all'"), ({"adapt_curve": (8,)}, "only a mixture"),
      ({"guard": 0.9}, "is not used"), ({"level": 6}, "1 .. 5"), ({"fmr": 0.0}, "strictly between"),
-     ({"abstain_error": 1.5}, "strictly between"), ({"show_pairs": -1}, "from 0 up")],
+     ({"abstain_error": 1.5}, "strictly between"), ({"show_pairs": -1}, "from 0 up"), ({"shifted": "first"}, "shifted is 'first'")],
 )  # fmt: skip
 def test_judging_that_cannot_be_is_refused(settings: dict[str, object], match: str) -> None:
     with pytest.raises(BadInput, match=match):
