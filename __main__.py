@@ -31,6 +31,7 @@ COMMANDS = {
     "ledger": "show, verify or grant privacy budgets",
     "report": "write report.html of a finished run again",
     "export": "export the result of a finished run, with its privacy statement",
+    "sample": "draw images from a finished private generator: stillhouse sample runs/NAME --to DIR --images 1000",
     "predict": "faces verified and identified, videos scored, by a trained model: stillhouse predict runs/NAME pictures/",
     "make-bin": "pack pairs of faces for verification: stillhouse make-bin faces/ --pairs pairs.txt --out faces.bin",
     "fetch-teacher": "fetch a pretrained face network once: stillhouse fetch-teacher dlib --to teachers/dlib",

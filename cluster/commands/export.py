@@ -24,6 +24,8 @@ from ...platform.training.outcome import Outcome
 from ..config.choices import nearest
 from ..record import RECORD
 
+SYNTHETIC = "synthetic.npz"
+SAMPLER = "sampler.json"  # beside a diffusion student: what `stillhouse sample` draws by
 STUDENT = "student.safetensors"
 GRAPH = "student.onnx"
 CLASSIFIER = "classifier.json"  # beside a student of objects: what the ONNX graph is made by
@@ -68,13 +70,17 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder", mend="give the folder of a finished run")
     outcome = Outcome.read(folder)
-    told = [_run_line(folder, outcome), f"Privacy: {outcome.privacy.line()}"]
+    told = [run_line(folder, outcome), f"Privacy: {outcome.privacy.line()}"]
     # The outcome's own artefacts: another file may be left from a run with another privacy statement.
     held = set(outcome.artefacts.values())
     if options.adapt is not None and not {CARD, STUDENT} <= held:
         raise BadInput(f"--adapt is for recognisers, and {folder} holds none", mend="leave --adapt out")
     if CONDENSED in held:
         formats, fill = _condensed(folder, wanted, decoded=options.decoded, told=told)
+    elif SYNTHETIC in held:
+        formats, fill = _synthetic(
+            folder, wanted, decoded=options.decoded, told=told, sampler={SAMPLER, STUDENT} <= held
+        )
     elif {CARD, STUDENT} <= held:
         formats, fill = _recogniser(folder, wanted, options.adapt, decoded=options.decoded, told=told)
     elif STUDENT in held:
@@ -82,8 +88,8 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
     else:
         raise BadInput(
             f"{folder} holds nothing to export",
-            why=f"its outcome names neither {CONDENSED} nor {STUDENT}",
-            mend="give the folder of a finished run of condensation, recognition, PATE, DGD or DP-SGD",
+            why=f"its outcome names none of {CONDENSED}, {SYNTHETIC} and {STUDENT}",
+            mend="give the folder of a finished run of condensation, private generation, recognition, PATE, DGD or DP-SGD",
         )
     files = place(to, fill)
     print(f"{told[1]}\nexported to {to}: {', '.join(formats)} ({len(files)} files)", file=sys.stderr)
@@ -157,6 +163,37 @@ def _condensed(
             mend="add npz, images or grid to --format, or leave --decoded out",
         )
     fill = partial(export, stored, folder / CONDENSED, formats=formats, decoded=decoded, told=told)
+    return formats, fill
+
+
+def _synthetic(
+    folder: Path, wanted: tuple[str, ...] | None, *, decoded: bool, told: Sequence[str], sampler: bool
+) -> tuple[tuple[str, ...], Fill]:
+    # It needs diffusers' schedule for the student; a set of images alone does not wait for that.
+    from ...methods.diffusion.export import SyntheticSet
+
+    stored = SyntheticSet.read(folder / SYNTHETIC)
+    held = (*stored.formats, *(("torch",) if sampler else ()))
+    formats = wanted or held
+    why = f"its images have {stored.images.shape[1]} channels, and a picture has 1 or 3"
+    if "torch" in formats and not sampler:
+        why = "it keeps images and no network that makes them"
+    if "onnx" in formats:
+        why = "a synthetic set is no network, and its student runs down a chain, not once"
+    _refuse_missing(folder, formats, held, why=why)
+    if decoded:
+        raise BadInput("--decoded is for condensed sets", why="these images are whole", mend="leave --decoded out")
+
+    def fill(place: Path) -> None:
+        stored.export(place, formats, told=told)
+        if "torch" in formats:
+            for name in (STUDENT, SAMPLER):
+                shutil.copyfile(folder / name, place / name)
+            with (place / README).open("a", encoding="utf-8") as readme:
+                readme.write(
+                    f"  {STUDENT}, {SAMPLER}: what made them; `stillhouse sample FOLDER --to DIR` makes more\n"
+                )
+
     return formats, fill
 
 
@@ -267,7 +304,7 @@ def _listed(manifest: Path) -> set[str]:
     return {MANIFEST, *map(str, content["files"])}
 
 
-def _run_line(folder: Path, outcome: Outcome) -> str:
+def run_line(folder: Path, outcome: Outcome) -> str:
     """Which run; no path, since an export is handed out."""
     parts = [f"method {outcome.method}"]
     try:

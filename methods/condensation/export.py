@@ -82,18 +82,28 @@ def export(
         loader = resources.files(__package__).joinpath("load_exported.py").read_text(encoding="utf-8")
         (folder / "load.py").write_text(loader, encoding="utf-8")
     if "images" in formats:
-        digits = len(str(len(shown) - 1))
-        folders = class_folders(stored.labels.unique().tolist(), stored.classes)
-        for number, (pixels, label) in enumerate(zip(shown, numbers.tolist(), strict=True)):
-            place = folder / "images" / folders[label]
-            place.mkdir(parents=True, exist_ok=True)
-            _picture(pixels).save(place / f"{number:0{digits}}.png")
+        write_images(folder / "images", shown, numbers, stored.classes)
     if "grid" in formats:
-        _picture(_bytes(_rows(images, labels))).save(folder / "grid.png")
+        write_grid(folder / "grid.png", images, labels)
     if "torch" in formats:
         shutil.copyfile(source, folder / FILE)
     text = "\n".join([*_about(stored), *told, "", *_files(formats, decoded=decoded), "", *_reading(stored, formats)])
     (folder / README).write_text(text + "\n", encoding="utf-8")
+
+
+def write_images(folder: Path, pixels: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Write images (n, c, h, w) uint8, c 1 or 3, with labels (n,) as <class>/<number>.png; numbers count through all classes."""
+    digits = len(str(len(pixels) - 1))
+    folders = class_folders(np.unique(labels).tolist(), classes)
+    for number, (image, label) in enumerate(zip(pixels, labels.tolist(), strict=True)):
+        place = folder / folders[label]
+        place.mkdir(parents=True, exist_ok=True)
+        _picture(image).save(place / f"{number:0{digits}}.png")
+
+
+def write_grid(path: Path, images: Tensor, labels: Tensor) -> None:
+    """Write images (n, c, h, w) in [0, 1], c 1 or 3, with labels (n,) as one picture, one row a class."""
+    _picture(_bytes(_rows(images, labels))).save(path)
 
 
 def class_folders(labels: Sequence[int], classes: Sequence[str]) -> dict[int, str]:

@@ -93,8 +93,8 @@ class Opponent:
         self._loss = run.prepare(_CriticLoss(self.critic, settings.adversary))
         self._optimizer = torch.optim.Adam(self.critic.parameters(), settings.critic_rate, betas=CRITIC_BETAS)
         channels = shape[0] * (2 if settings.critic.pair else 1)
-        label = torch.zeros(3, dtype=torch.int64, device=device)
-        refuse_coupling(self.critic, lambda x: self.critic(x, label), (channels, *shape[1:]), "discriminator")
+        # Of its features: the head starts at zero, and through it nothing would be seen.
+        refuse_coupling(self.critic, self.critic.features, (channels, *shape[1:]), "discriminator")
 
     def learn(self, teacher: Tensor, student: Tensor, label: Tensor) -> Tensor:
         """One step; its mean loss."""

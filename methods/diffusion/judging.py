@@ -29,6 +29,7 @@ from ..condensation.recipe import Recipe, as_floats
 from ..condensation.standard import Standard
 from .inception import inception_metrics, refuse_missing_weights
 from .proxy import fid_proxy
+from .sampler import labels_for
 from .synthetic import FILE, write_synthetic
 
 SHOWN = 10
@@ -76,10 +77,7 @@ class Judging:
 
     def labels(self, classes: int, shares: tuple[float, ...] | None, seed: int) -> Tensor:
         """Labels (n,): classes in turn, or drawn by their shares."""
-        if shares is None:
-            return torch.arange(self.images) % classes
-        drawn = np.random.default_rng(seed).choice(classes, self.images, p=np.array(shares) / sum(shares))
-        return torch.from_numpy(drawn.astype(np.int64))
+        return labels_for(self.images, classes, shares, seed)
 
 
 @dataclass(frozen=True, eq=False)

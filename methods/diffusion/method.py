@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ...platform.data.images import ImageData
@@ -33,9 +32,10 @@ from .made import Made
 from .modes import Mode
 from .plan import dpsgd_terms
 from .released import refuse_other_teachers, released_targets
+from .sampler import FILE as SAMPLER
+from .sampler import STUDENT, Sampler
 from .settings import Settings
 
-STUDENT = "student.safetensors"
 TEACHER_IMAGES = 10  # of each class, in the teacher's picture
 
 
@@ -61,10 +61,10 @@ class DpSad(Settings):
             run, images.numpy(), labels.numpy(), test, made.statement, self.judging, train=train,
             inputs=key | {"test": test.content_hash()},
         )  # fmt: skip
-        artefacts = {"student": STUDENT, **verdict.artefacts}
+        artefacts = {"student": STUDENT, "sampler": SAMPLER, **verdict.artefacts}
         if run.world.first:
-            about = {"algorithm": self.algorithm, "privacy": made.statement.line()}
-            save_file({name: value.contiguous() for name, value in made.weights.items()}, run.folder / STUDENT, about)
+            sampler = Sampler(made.network, self.schedule, made.rungs, test.shape, test.classes, made.label_shares)
+            sampler.write(run.folder, made.weights, {"algorithm": self.algorithm, "privacy": made.statement.line()})
         if made.teacher is not None:
             few = torch.arange(test.classes).repeat(TEACHER_IMAGES)
             shown = self._images(made.teacher, made.teacher_weights, few, test, run, "teacher-samples", key)

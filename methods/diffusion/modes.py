@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-NOT_ESTABLISHED = "epsilon: not established"
+from ...platform.privacy.statement import NOT_ESTABLISHED
 
 
 class Mode(StrEnum):

@@ -8,15 +8,18 @@ from ...platform.diffusion.denoising import Training
 from ...platform.diffusion.networks import Network
 from ...platform.diffusion.schedule import Schedule
 from ...platform.errors import BadInput
+from ...platform.privacy.statement import NOT_ESTABLISHED
 from ...platform.privacy.validate import positive, positive_int
 from ...platform.silo.teachers import VECTORS
 from ...platform.training.dpsgd import DpSgd
 from ...platform.training.files import check_name
 from .distilling import Distillation
 from .judging import Judging
-from .modes import NOT_ESTABLISHED, Mode
+from .modes import Mode
 
 LABELS = ("uniform", "histogram")
+# Settings of a distillation that belong to the teachers where these are asked for gradients.
+OF_THE_TEACHERS = ("adversarial", "saturating", "critic", "critic_rate")
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,16 @@ class Settings:
                 why="only gradients have a direction that is worth having without their length",
                 mend="set method.normalise=false",
             )
+        if mode in (Mode.AGGREGATED_OUTPUT_GRAD, Mode.SHARDED_OUTPUT_GRAD):
+            unused = [
+                name for name in OF_THE_TEACHERS if getattr(self.distillation, name) != getattr(Distillation(), name)
+            ]
+            if unused:
+                raise BadInput(
+                    f"mode={mode.value} with method.distillation.{unused[0]}",
+                    why="there each teacher has a critic of its own, and the student's side has none",
+                    mend="leave it out; set silos.teacher.adversarial, .critic or .critic_rate",
+                )
         if mode is Mode.RELEASED_TARGETS and self.queries < self.rungs:
             raise BadInput(f"{self.queries} queries for {self.rungs} rounds", mend="ask at least one a round")
         if mode is Mode.AS_DESCRIBED and self.noise_multiplier is None:

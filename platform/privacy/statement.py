@@ -25,6 +25,7 @@ from .validate import non_negative
 __all__ = [
     "ADD_OR_REMOVE",
     "COVERED",
+    "NOT_ESTABLISHED",
     "REPLACE_ONE",
     "UNCOVERED",
     "PrivacyStatement",
@@ -38,6 +39,8 @@ __all__ = [
 
 COVERED = "covered"
 UNCOVERED = "uncovered"
+# What the reason of a statement begins with where a method claims a guarantee that does not follow from it.
+NOT_ESTABLISHED = "epsilon: not established"
 
 # A little more than a plan may pass its target by, for rounding in conversions: such a hair is no step of the last digit.
 _HAIR = Decimal("2e-9")
@@ -93,6 +96,11 @@ class PrivacyStatement:
     ) -> PrivacyStatement:
         """A covered artefact."""
         return cls(epsilon, delta, neighbouring, unit, releases=tuple(releases), accounting=accounting)
+
+    @property
+    def established(self) -> bool:
+        """False where a method claims a guarantee that does not follow; its infinity is that, and no bound that somebody computed."""
+        return not any(reason.startswith(NOT_ESTABLISHED) for reason in self.reasons)
 
     def line(self) -> str:
         """One line for people."""

@@ -18,8 +18,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from ..errors import BadInput
+from ..privacy.statement import PrivacyStatement
 from ..training.outcome import Outcome
-from .report import delta_text, epsilon_text, percent
+from .report import delta_text, epsilon_text, percent, statement_text
 
 SCORE = "student_accuracy"
 NONE = "\u2013"
@@ -309,10 +310,14 @@ class Comparison:
 
 def epsilon_range(outcomes: Sequence[Outcome]) -> str:
     """Smallest and largest epsilon with their delta: `5.9–6.1 at 1e-5`; infinity has no delta."""
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[PrivacyStatement]] = {}
     for privacy in (o.privacy for o in outcomes):
-        found.setdefault("" if math.isinf(privacy.epsilon) else delta_text(privacy.delta), []).append(privacy.epsilon)
-    parts = [_range(values, epsilon_text) + (f" at {delta}" if delta else "") for delta, values in found.items()]
+        key = statement_text(privacy) if math.isinf(privacy.epsilon) else delta_text(privacy.delta)
+        found.setdefault(key, []).append(privacy)
+    parts = [
+        key if math.isinf(same[0].epsilon) else f"{_range((one.epsilon for one in same), epsilon_text)} at {key}"
+        for key, same in found.items()
+    ]
     return " and ".join(parts) or NONE
 
 

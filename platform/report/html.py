@@ -14,7 +14,7 @@ import jinja2
 
 from ..training.files import write_text
 from . import plots
-from .report import STANDINGS, Report, delta_text, epsilon_text, percent
+from .report import STANDINGS, Report, delta_text, epsilon_text, percent, statement_text
 
 HTML_FILE = "report.html"
 
@@ -28,7 +28,7 @@ def render_report(report: Report, folder: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, epsilon=epsilon_text, delta=delta_text)
+    environment.filters.update(percent=percent, epsilon=epsilon_text, statement=statement_text, delta=delta_text)
     released = next((a for a in report.accuracies if a.standing == "released"), None)
     return environment.get_template("template.html").render(
         report=report,

@@ -250,6 +250,11 @@ def epsilon_text(epsilon: float) -> str:
     return "\u221e" if epsilon == float("inf") else epsilon_up(epsilon, decimals=3)
 
 
+def statement_text(privacy: PrivacyStatement) -> str:
+    """A statement's epsilon as people read it; `not established` where a claim does not follow."""
+    return epsilon_text(privacy.epsilon) if privacy.established else "not established"
+
+
 def delta_text(delta: float) -> str:
     """A delta as people read it: `1e-5`."""
     return f"{delta:g}".replace("e-0", "e-")

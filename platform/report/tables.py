@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .plots import agreement_sentence
-from .report import STANDINGS, Report, Sheet, delta_text, epsilon_text, percent
+from .report import STANDINGS, Report, Sheet, delta_text, epsilon_text, percent, statement_text
 
 SHOWN_ROWS = 4  # of a table that is cut anyway
 SHOWN_COLUMNS = 7
@@ -77,7 +77,7 @@ def _privacy(report: Report) -> Table:
     table.add_column()
     uncovered = privacy.coverage == "uncovered"
     table.add_row("", "")
-    table.add_row("Epsilon", Text(f"{epsilon_text(privacy.epsilon)} at delta {delta_text(privacy.delta)}", "bold"))
+    table.add_row("Epsilon", Text(f"{statement_text(privacy)} at delta {delta_text(privacy.delta)}", "bold"))
     table.add_row("Neighbours", Text(privacy.neighbouring))
     table.add_row("Unit", Text(privacy.unit))
     table.add_row("Coverage", Text(privacy.coverage, "bold" if uncovered else ""))

@@ -63,7 +63,8 @@ class LocalEnsemble:
         rows = len(inputs["x"])
         if self.most_rows is not None and self.rows + rows > self.most_rows:
             raise BudgetExhausted("nothing is left")
-        self.asked.append((task, {name: np.array(value) for name, value in inputs.items()}))
+        told = inputs if centre is None else inputs | {"centre": centre}  # type: ignore[operator]
+        self.asked.append((task, {name: np.array(value) for name, value in told.items()}))
         mechanism = VectorMean(clip, noise_multiplier, draw)
         grid, units = mechanism.grid(inputs["x"][0].size), []
         for number, state in enumerate(self.states):

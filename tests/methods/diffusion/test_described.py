@@ -13,10 +13,13 @@ from stillhouse.methods.diffusion import described
 from stillhouse.methods.diffusion.described import described_deviation
 from stillhouse.methods.diffusion.distilling import Question
 from stillhouse.methods.diffusion.made import hash_of
-from stillhouse.methods.diffusion.modes import NOT_ESTABLISHED, Mode
+from stillhouse.methods.diffusion.modes import Mode
 from stillhouse.methods.diffusion.synthetic import read_synthetic
 from stillhouse.platform.diffusion.schedule import Schedule
 from stillhouse.platform.errors import BadInput
+from stillhouse.platform.privacy.statement import NOT_ESTABLISHED
+from stillhouse.platform.report.comparison import epsilon_range
+from stillhouse.platform.report.report import statement_text
 from stillhouse.platform.training.outcome import execute
 from stillhouse.platform.training.progress import Silent
 from stillhouse.platform.training.run import LocalRun
@@ -39,6 +42,9 @@ def test_no_finite_epsilon_is_printed_anywhere(mode: Mode, tmp_path: Path) -> No
     assert written["privacy"]["epsilon"] == "inf" and written["metrics"]["epsilon"]["value"] == "inf"
     if mode is Mode.AS_DESCRIBED:
         assert NOT_ESTABLISHED in told.line() and any(NOT_ESTABLISHED in note for note in outcome.notes)
+    # In reports and tables of studies as well; a method that claims nothing has the sign of infinity.
+    shown = "not established" if mode is Mode.AS_DESCRIBED else "\u221e"
+    assert statement_text(told) == shown == epsilon_range([outcome])
     # What may be looked at, is.
     assert {"membership_auc_distance", "membership_auc_loss", "nearest_neighbour_ratio"} <= set(outcome.metrics)
     assert outcome.baselines["real data"]["accuracy"].better == "higher"

@@ -38,7 +38,7 @@ def test_every_step_is_asked_and_charged_once(mode: Mode, draw: str, tmp_path: P
     assert [int(state["updates"]) for state in asked.states] == [6, 6, 6]
     assert 0.999 * 10 < outcome.privacy.epsilon <= 10
     # A longer training costs more: with the noise that the shorter one had, it does not fit.
-    longer = method(mode, distillation=replace(method().distillation, steps=12))
+    longer = method(mode, distillation=replace(method(mode).distillation, steps=12))
     more, noise = ensemble(), asked.charges[0][2]
     with pytest.raises(BudgetExhausted, match="the plan costs epsilon"):
         execute(replace(longer, noise_multiplier=noise), transfer_data(more), silent_run(tmp_path / "unfit"))

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from stillhouse.methods.diffusion.distilling import Distillation
+from stillhouse.methods.diffusion.made import hash_of
 from stillhouse.methods.diffusion.modes import Mode
 from stillhouse.platform.diffusion.discriminator import Critic
 from stillhouse.platform.diffusion.teacher import OtherSchedule
@@ -100,7 +102,10 @@ def test_inputs_follow_from_noise_and_earlier_answers_alone(
     monkeypatch.setattr(LocalEnsemble, "ask_vectors", repeat)
     execute(method(), transfer_data(other), silent_run(tmp_path / "other"))
     for (_, a), (_, b) in zip(first.asked, other.asked, strict=True):
-        assert all(np.array_equal(a[name], b[name]) for name in a)
+        assert set(a) == set(b) >= {"centre"} and all(np.array_equal(a[name], b[name]) for name in a)
+    # Nor does anything else reach the student, after the last answer.
+    one, two = (hash_of(load_file(tmp_path / name / "student.safetensors")) for name in ("first", "other"))
+    assert one == two
 
 
 def test_nothing_is_asked_if_the_whole_does_not_fit(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 from stillhouse.methods.diffusion import DpSad
-from stillhouse.methods.diffusion.modes import NOT_ESTABLISHED, Mode
+from stillhouse.methods.diffusion.distilling import Distillation
+from stillhouse.methods.diffusion.modes import Mode
+from stillhouse.platform.diffusion.discriminator import Critic
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.privacy.budget import BudgetKind
 from stillhouse.platform.privacy.neighbours import ADD_OR_REMOVE, REPLACE_ONE
+from stillhouse.platform.privacy.statement import NOT_ESTABLISHED
 
 from .tiny import method
 
@@ -66,6 +69,16 @@ def test_the_default_is_the_variant_whose_cost_does_not_grow_with_training() -> 
         ({"clip": 0.0}, "clip"),
         ({"noise_multiplier": -1.0}, "noise_multiplier"),
         ({"algorithm": "../up"}, "up"),
+        *[
+            ({"mode": mode, "distillation": Distillation(**{name: value})}, f"with method.distillation.{name}")
+            for mode in ("aggregated_output_grad", "sharded_output_grad")
+            for name, value in (
+                ("adversarial", 0.0),
+                ("saturating", False),
+                ("critic", Critic(width=8)),
+                ("critic_rate", 0.1),
+            )
+        ],
     ],
 )
 def test_what_does_not_fit_is_refused(wrong: dict[str, object], says: str) -> None:

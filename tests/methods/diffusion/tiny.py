@@ -31,11 +31,13 @@ DELTA = 1e-4
 
 def method(mode: str | Mode = Mode.RELEASED_TARGETS, **changes: Any) -> DpSad:
     """DP-SAD with tiny parts."""
+    # Where teachers are asked for gradients, critics are theirs.
+    critic = Critic() if mode in (Mode.AGGREGATED_OUTPUT_GRAD, Mode.SHARDED_OUTPUT_GRAD) else Critic(width=16)
     described = {"noise_multiplier": 1.0, "acknowledge_no_guarantee": True} if mode == Mode.AS_DESCRIBED else {}
     parts = {
         "mode": str(mode), "student": Network(hidden=16), "teacher": Network(hidden=16), "queries": 25, "teachers": 3,
         "training": Training(steps=8, batch_size=16), "draws": 2, "teacher_images": 40, "judging": JUDGING,
-        "distillation": Distillation(steps=6, batch_size=10, critic=Critic(width=16)),
+        "distillation": Distillation(steps=6, batch_size=10, critic=critic),
         "dpsgd": DpSgd(batch_size=20, steps=4, learning_rate=1e-3, adaptive=True, physical_batch=32),
     }  # fmt: skip
     return DpSad(**(parts | described | changes))  # type: ignore[arg-type]

@@ -115,6 +115,10 @@ def test_a_minibatch_statistic_is_found_by_its_effect() -> None:
     network = Spread()
     with pytest.raises(BadInput, match="discriminator lets samples"):
         refuse_coupling(network, network, SHAPE, "discriminator")
+    # In one direction only: a row sees those before it, or those behind it.
+    for one_way in (lambda x: network.scale * x.cumsum(0), lambda x: network.scale * x.flip(0).cumsum(0).flip(0)):
+        with pytest.raises(BadInput, match="student lets samples"):
+            refuse_coupling(network, one_way, SHAPE, "student")
 
 
 @pytest.mark.parametrize("settings", [Critic(width=8), Critic("conv", width=4), Critic("conv", width=4, inputs="pair")])
@@ -125,6 +129,9 @@ def test_an_untrained_critic_says_one_half_of_everything(settings: Critic) -> No
     assert torch.allclose(adversary.critic_losses(critic, teacher, -teacher, label), torch.full((5,), 2 * math.log(2)))
     assert torch.allclose(adversary.student_losses(critic, teacher, -teacher, label), torch.full((5,), -math.log(2)))
     channels = 2 if settings.pair else 1
+    refuse_coupling(critic, critic.features, (channels, 8, 8), "discriminator")
+    with torch.no_grad():
+        critic.head.weight.normal_()  # At zero nothing would be seen through it.
     refuse_coupling(critic, lambda x: critic(x, label[: len(x)]), (channels, 8, 8), "discriminator")
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from sample_report import sample
 from stillhouse.platform.errors import BadInput
-from stillhouse.platform.privacy.statement import PrivacyStatement
+from stillhouse.platform.privacy.statement import NOT_ESTABLISHED, PrivacyStatement
 from stillhouse.platform.report import plots
 from stillhouse.platform.report.html import render_report, write_report
 from stillhouse.platform.report.report import (
@@ -121,6 +121,14 @@ def test_an_uncovered_run_is_nowhere_called_covered(show):
     text = show(uncovered())
     assert "∞" in text and "uncovered" in text and "the generator saw the private images" in text
     assert "released, covered" not in text and "its epsilon is infinite" in text
+
+
+@pytest.mark.parametrize("show", [lambda r: Page(render_report(r)).text, lambda r: " ".join(on_a_terminal(r).split())])
+def test_a_claim_that_does_not_follow_is_shown_as_not_established(show):
+    reasons = (f"{NOT_ESTABLISHED}. The noise is divided, the signal is not",)
+    statement = PrivacyStatement(math.inf, 0.0, coverage="uncovered", reasons=reasons)
+    text = show(dataclasses.replace(sample(), privacy=statement))
+    assert "not established at" in text and reasons[0] in text and "∞" not in text
 
 
 def test_what_is_written_is_read_back(tmp_path):
