@@ -43,9 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--least-quality", type=float, help="length of an embedding below which nothing is said; default: the card's"
     )
-    parser.add_argument("--landmarks", default="none", help="finder of landmarks: none, csv, mediapipe, dlib or opencv")
     parser.add_argument(
-        "--table", type=Path, metavar="CSV", help="of --landmarks csv: a name and 5 or 68 points a line"
+        "--landmarks",
+        default="none",
+        help="finder of landmarks: none, csv, mediapipe, dlib or opencv; of a detector also files, or crops (films are crops of faces)",
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="of --landmarks csv: a name and 5 or 68 points a line; of files: an .npz with the points of each frame",
+    )
+    parser.add_argument(
+        "--frames", type=int, help="of a detector: how many frames of a film it looks at; default: the card's"
     )
     parser.add_argument(
         "--timelines",
@@ -121,6 +131,10 @@ def _check(options: argparse.Namespace) -> None:
     if options.gallery is not None and not options.gallery.is_dir():
         raise BadInput(
             f"{options.gallery} is not a folder", mend="give a folder with a folder of pictures for each person"
+        )
+    if options.frames is not None:
+        raise BadInput(
+            "--frames is for films", why=f"{options.model} recognises faces on pictures", mend="leave it out"
         )
     if options.embeddings is not None and options.embeddings.suffix != ".npz":
         raise BadInput("--embeddings names no .npz file", mend="give a name that ends in .npz")

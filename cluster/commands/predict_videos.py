@@ -42,7 +42,7 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
         raise BadInput("--landmarks files without a file", mend="give --table NAME.npz")
     found = predict_videos(
         options.model, options.pictures, landmarks=options.landmarks, table=options.table, threshold=options.threshold,
-        plots=options.timelines,
+        frames=options.frames, plots=options.timelines,
     )  # fmt: skip
     for line in _lines(found):
         print(line, file=sys.stderr)

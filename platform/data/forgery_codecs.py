@@ -107,19 +107,40 @@ class FaceCodes:
         Raises:
             BadInput: there is no track, sets of points differ, or there are no more frames than components.
         """
+        step = every(sum(map(len, tracks)))
+        few = [thinned(track, step) for track in tracks]
+        return cls.learnt_from_all(few, seed=seed, mouth_components=mouth_components, face_components=face_components)
+
+    @classmethod
+    def learnt_from_all(
+        cls, tracks: Sequence[MarkedTrack], *, seed: int, mouth_components: int, face_components: int
+    ) -> FaceCodes:
+        """From all frames of tracks, which are `thinned` already; for whoever cannot hold them whole.
+
+        Raises:
+            BadInput: as for `learnt`.
+        """
         if not tracks or len({track.points.shape[1] for track in tracks}) > 1:
             raise BadInput(
                 f"{len(tracks)} tracks to learn a code from",
                 why="there is one at least, all with the same set of points",
             )
-        step = -(-sum(map(len, tracks)) // MOST)
-        few = [MarkedTrack(track.frames[::step], track.points[::step]) for track in tracks]
-        mean_face = _mean_face(few)
-        faces = np.concatenate([_to_mean_face(track, mean_face) for track in few])
-        mouths = np.concatenate([_mouths(track) for track in few])
+        mean_face = _mean_face(tracks)
+        faces = np.concatenate([_to_mean_face(track, mean_face) for track in tracks])
+        mouths = np.concatenate([_mouths(track) for track in tracks])
         return cls(
             PixelCode.learnt(mouths, mouth_components, seed), PixelCode.learnt(faces, face_components, seed), mean_face
         )
+
+
+def every(frames: int) -> int:
+    """Which frames of each track are learnt from, where there are so many in all: every first, every second, ..."""
+    return max(1, -(-frames // MOST))
+
+
+def thinned(track: MarkedTrack, step: int) -> MarkedTrack:
+    """Every `step`-th frame of a track, copied so that the whole one need not stay in memory."""
+    return track if step == 1 else MarkedTrack(track.frames[::step].copy(), track.points[::step].copy())
 
 
 def with_coded_mouth(face: MarkedTrack, codes: FaceCodes, rng: np.random.Generator) -> np.ndarray:

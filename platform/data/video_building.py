@@ -35,7 +35,7 @@ class Cut:
 
     @property
     def missing(self) -> int:
-        """Frames that could not be decoded."""
+        """Frames that could not be decoded, or have no landmarks because these end before."""
         return sum(entry.missing for entry in self.entries)
 
     def in_words(self) -> str:
@@ -44,7 +44,7 @@ class Cut:
         if self.left_out:
             told += f" {sum(self.left_out.values()):,} videos are left out: {reasons(self.left_out)}."
         if self.missing:
-            told += f" {self.missing:,} frames could not be decoded and are left out."
+            told += f" {self.missing:,} frames could not be decoded, or lie beyond the end of the landmarks, and are left out."
         repeated = sum(
             entry.repeated for entry, video in zip(self.entries, self.videos, strict=True) if video.family == REAL
         )
@@ -132,8 +132,8 @@ def with_splits(listing: Listing, *, validation: float, test: float, seed: int) 
 
     Where the listing tells all splits they stay. Where it tells none, groups of people of whom there are real videos are shuffled by
     Python's `random.Random(seed)`; the first of them are tested, the next validate, the others are learnt from. Then groups of forged
-    videos only are dealt out in the same way. Forged videos that tell neither people nor source are counted in the words: whoever is on
-    them may be on videos of another part as well.
+    videos only are dealt out in the same way. Real videos of nobody known, and forged videos that tell neither people nor source, are
+    counted in the words: whoever is on them may be on videos of another part as well.
 
     Raises:
         BadInput: some videos have a split and others have none, or there are too few people.
@@ -169,14 +169,22 @@ def with_splits(listing: Listing, *, validation: float, test: float, seed: int) 
 
 
 def _unknown(videos: Sequence[Listed]) -> str:
-    """A sentence on forged videos that nothing keeps apart from videos of the same people; empty where there are none."""
+    """Sentences on videos that nothing keeps apart from other videos of the same people; empty where there are none."""
+    real = [video for video in videos if video.family == REAL]
+    strangers = sum(video.of_nobody_known for video in real)
     count = sum(video.family != REAL and not video.people and not video.source for video in videos)
-    if not count:
-        return ""
-    return (
-        f" {count:,} forged videos tell neither who is on them nor what they were made from: people on them may be in another part as "
-        "well (data.identities tells who is who)."
-    )
+    told = ""
+    if strangers:
+        told += (
+            f" Of {strangers:,} of {len(real):,} real videos it is not known who is on them: each counts as somebody else, and people "
+            "on several of them may be in several parts (data.identities tells who is who)."
+        )
+    if count:
+        told += (
+            f" {count:,} forged videos tell neither who is on them nor what they were made from: people on them may be in another part "
+            "as well (data.identities tells who is who)."
+        )
+    return told
 
 
 def _dealt(numbers: list[int], tested: int, validating: int, shuffled: random.Random) -> dict[int, str]:

@@ -118,7 +118,7 @@ class FaceTrack:
         frames: uint8 (t, 3, side, side).
         fps: frames per second.
         points: landmarks in pixels of the crop, as they were found, float32 (t, p, 2); None for videos that were crops already.
-        missing: frames that could not be decoded, or lie beyond where the file is cut off, and are left out.
+        missing: frames that could not be decoded, or lie beyond where the file is cut off or its landmarks end, and are left out.
     """
 
     frames: np.ndarray
@@ -159,7 +159,7 @@ def cut_track(
         footage: the video.
         settings: how.
         points: landmarks in pixels of its own frames, float (frames, p, 2), p of 5, 468 or 478; NaN where there is no face. Frames
-            beyond those it tells of are left out.
+            beyond those it tells of are left out, and count as missing.
         finder: finds landmarks (p, 2) in a picture, or None; for `settings.points` other than "files" and "none".
 
     Raises:
@@ -179,7 +179,8 @@ def cut_track(
                 mend="put NAME.npz into the folder of landmarks, or set data.crop.points to a finder, or to none for crops",
             )
         points = found_points(footage, numbers, finder)
-    numbers = numbers[numbers < len(points)]
+    there = numbers < len(points)
+    lost, numbers = lost + int((~there).sum()), numbers[there]
     if len(numbers) < settings.shortest:
         raise UnusableVideo(f"{footage.name} has landmarks of {len(numbers)} frames only", why="that is too short")
     own = _filled(np.asarray(points, dtype=float)[numbers], footage.name)
@@ -189,8 +190,8 @@ def cut_track(
         for at in np.flatnonzero(numbers == number).tolist():
             crops[at] = cut_face(picture, transforms[at], settings.side)
     frames, kept = _in_time(crops, np.arange(len(numbers)))
-    there = np.stack([moved(own[at], transforms[at]) for at in kept]) if kept else own[:0]
-    return FaceTrack(_enough(frames, settings, footage), fps, there.astype(np.float32), lost + len(numbers) - len(kept))
+    marks = np.stack([moved(own[at], transforms[at]) for at in kept]) if kept else own[:0]
+    return FaceTrack(_enough(frames, settings, footage), fps, marks.astype(np.float32), lost + len(numbers) - len(kept))
 
 
 def found_points(footage: Footage, numbers: np.ndarray, finder: Finder) -> np.ndarray:
@@ -201,7 +202,11 @@ def found_points(footage: Footage, numbers: np.ndarray, finder: Finder) -> np.nd
     """
     found = {number: points for number, picture in footage.frames(numbers) if (points := finder(picture)) is not None}
     if not found:
-        raise UnusableVideo(f"{footage.name} shows no face", why=f"none was found in {len(np.unique(numbers))} frames")
+        raise UnusableVideo(
+            f"{footage.name} shows no face",
+            why=f"none was found in {len(np.unique(numbers))} frames",
+            mend="take videos that show one face throughout, or another finder",
+        )
     points = np.full((int(numbers.max()) + 1, *next(iter(found.values())).shape), np.nan)
     for number, here in found.items():
         points[number] = here
@@ -243,7 +248,11 @@ def _filled(points: np.ndarray, name: str) -> np.ndarray:
     """Points of frames without a face, between those of the frames before and after."""
     has = np.isfinite(points).all((1, 2)) & (np.ptp(np.nan_to_num(points), axis=1) > 0).any(1)
     if has.mean() < LEAST_FOUND:
-        raise UnusableVideo(f"{name} shows no face", why=f"in {int((~has).sum())} of {len(has)} frames none was found")
+        raise UnusableVideo(
+            f"{name} shows no face",
+            why=f"in {int((~has).sum())} of {len(has)} frames none was found",
+            mend="take videos that show one face throughout, or other landmarks",
+        )
     if has.all():
         return points
     flat, at = points.reshape(len(points), -1), np.arange(len(points))

@@ -19,7 +19,7 @@ from PIL import Image
 from ..errors import BadInput
 from ..privacy.validate import positive_int
 from .forgeries import Family, check_families, forge
-from .forgery_codecs import FACE_COMPONENTS, MOUTH_COMPONENTS, FaceCodes
+from .forgery_codecs import FACE_COMPONENTS, MOUTH_COMPONENTS, FaceCodes, every, thinned
 from .forgery_points import MarkedTrack
 from .video_cache import CachedTracks, Entry, entry_key
 from .video_crops import FaceTrack
@@ -71,11 +71,14 @@ class Finish:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A real track before forging: a key that tells its pixels from all others, its name, whose it is, and how to load it."""
+    """A real track before forging: a key that tells its pixels from all others, its name, whose it is, how many frames it has, and how
+    to load it.
+    """
 
     key: str
     name: str
     identity: int
+    frames: int
     load: Callable[[], FaceTrack]
 
 
@@ -123,10 +126,12 @@ class Codes:
     @cached_property
     def learnt(self) -> FaceCodes:
         """The codes; with few frames, of fewer components."""
-        tracks = [_marked(subject) for subject in self.subjects]
-        most = max(1, sum(map(len, tracks)) // FRAMES_A_COMPONENT)
-        return FaceCodes.learnt(
-            tracks,
+        frames = sum(subject.frames for subject in self.subjects)
+        step, most = every(frames), max(1, frames // FRAMES_A_COMPONENT)
+        # One at a time: the tracks of a large set do not fit in memory, and few of their frames are taken.
+        few = [thinned(_marked(subject), step) for subject in self.subjects]
+        return FaceCodes.learnt_from_all(
+            few,
             seed=self.seed,
             mouth_components=min(MOUTH_COMPONENTS, most),
             face_components=min(FACE_COMPONENTS, most),
@@ -287,4 +292,4 @@ def from_cache(key: str, name: str, identity: int, entry: Entry) -> Subject:
         points = None if entry.points is None else entry.landmarks(every)
         return FaceTrack(entry.read(every), entry.fps, points, entry.missing)
 
-    return Subject(key, name, identity, load)
+    return Subject(key, name, identity, entry.frames, load)

@@ -210,8 +210,13 @@ def _paired(root: Path, families: Sequence[str], found: Callable[[str], Sequence
 
 
 def _pairs(root: Path) -> dict[tuple[str, ...], str]:
-    """The split of each pair of names, either way round."""
+    """The split of each pair of names, either way round.
+
+    Raises:
+        BadInput: a list is not there, is none, or names a video that another list named: it would be learnt from and scored.
+    """
     found: dict[tuple[str, ...], str] = {}
+    split_of: dict[str, str] = {}
     for name, split in FF_SPLITS.items():
         path = next((one for one in (root / name, root / "splits" / name) if one.is_file()), None)
         if path is None:
@@ -224,9 +229,14 @@ def _pairs(root: Path) -> dict[tuple[str, ...], str]:
         if not isinstance(pairs, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in pairs):
             raise BadInput(f"{path} is no list of pairs", mend="get it again from FaceForensics++'s repository")
         for one, other in pairs:
-            for pair in ((str(one), str(other)), (str(other), str(one))):
-                if found.setdefault(pair, split) != split:
-                    raise BadInput(f"{path} names a pair that another list named")
+            for video in (str(one), str(other)):
+                if split_of.setdefault(video, split) != split:
+                    raise BadInput(
+                        f"{path} names video {video}, which another list named",
+                        why="whoever is on it would be in two parts of the data",
+                        mend="get the three lists again from FaceForensics++'s repository",
+                    )
+            found[str(one), str(other)] = found[str(other), str(one)] = split
     return found
 
 

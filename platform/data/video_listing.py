@@ -32,6 +32,7 @@ SPLIT_WORDS = {
 }
 REAL_WORDS, FORGED_WORDS = {"real", "original", "pristine", "0"}, {"fake", "forged", "1"}
 NOT_THERE, NO_SPLIT = "the file is not there", "in none of the splits"
+STRANGER = "whoever is on "  # begins the name of somebody who is told apart by one video only
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Listed:
     people: tuple[str, ...] = ()
     split: str = ""
     source: str = ""
+
+    @property
+    def of_nobody_known(self) -> bool:
+        """Whether nothing tells who is on it."""
+        return all(one.startswith(STRANGER) for one in self.people)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,7 @@ class VideosProcedural(VideoKind):
                 entry_key(heads=HEADS_VERSION, about=about, video=video),
                 f"head{person:07d}/{video}",
                 person,
+                self.frames,
                 partial(drawn.track, video),
             )
             for video in range(self.videos)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import BadInput
 from .face_set import one_of
 from .video_cache import VideoCache
 from .video_layouts import (
@@ -208,8 +210,11 @@ class DeepfakeBench(FiledVideos):
         """Read them."""
         self.at_root()
         cache = self.opened_cache()
-        sources = [Source(self.cut(self._read(one), cache)) for one in self.lists]
-        sources += [Source(self.cut(self._read(one).of(TEST), cache), scored_only=True) for one in self.test_lists]
+        whole = {one: self._read(one) for one in self.lists}
+        scored = {one: self._read(one).of(TEST) for one in self.test_lists}
+        _check_parts([*whole.items(), *scored.items()])
+        sources = [Source(self.cut(listing, cache)) for listing in whole.values()]
+        sources += [Source(self.cut(listing, cache), scored_only=True) for listing in scored.values()]
         told = f"DeepfakeBench's lists {', '.join(Path(one).stem for one in (*self.lists, *self.test_lists))}."
         return assembled(self.name, sources, self.held_out, cache=cache, crop=self.crop, told=told)
 
@@ -217,3 +222,25 @@ class DeepfakeBench(FiledVideos):
         return read_deepfakebench(
             self.place(path), self.at_root(), compression=self.compression, people=self.people, rate=self.fps
         )
+
+
+def _check_parts(listings: Sequence[tuple[str, Listing]]) -> None:
+    """Refuse a video of two lists, and a forgery of a video that another list has in another part.
+
+    Each list's people are numbered apart from those of the others, since the same short name is another person in another data set. A
+    video of the same name is the same one, though: several lists hold the real videos of FaceForensics++.
+
+    Raises:
+        BadInput: names the video and both lists.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for path, listing in listings:
+        for video in listing.videos:
+            for name in filter(None, (video.name, video.source)):
+                split, where = seen.setdefault(name, (video.split, path))
+                if where != path and (name == video.name or split != video.split):
+                    raise BadInput(
+                        f"{name} is named by {where} ({split}) and by {path} ({video.split})",
+                        why="it would be scored twice, or learnt from and scored",
+                        mend="use lists without videos in common",
+                    )

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import BadInput
 from .video_frames import FrameFiles, frames_in, in_order
-from .video_listing import FORGED_WORDS, REAL_WORDS, SPLIT_WORDS, SPLITS, Listed, Listing, videos_in
+from .video_listing import FORGED_WORDS, REAL_WORDS, SPLIT_WORDS, SPLITS, STRANGER, Listed, Listing, videos_in
 from .video_reading import VideoFile
 from .videos import REAL
 
@@ -61,13 +61,17 @@ def read_real_and_fake(root: Path, *, identities: Mapping[str, str] | None = Non
 def _as_named(videos: list[Listed]) -> list[Listed]:
     """Forgeries called A_B with the source A and the people of A and B, unless these are known otherwise.
 
-    A real video of nobody known has its own name for one: it can then be told who is on a forgery of it.
+    A real video of nobody known has a name made of its own for whoever is on it, so that a forgery of it can be told to show them.
     """
+
+    def shown_on(video: Listed) -> tuple[str, ...]:
+        return video.people or (f"{STRANGER}{video.name}",)
+
     shown: dict[str, Listed | None] = {}
     for video in videos:
         if video.family == REAL:
             stem = _stem(video)
-            shown[stem] = None if stem in shown else replace(video, people=video.people or (video.name,))
+            shown[stem] = None if stem in shown else replace(video, people=shown_on(video))
     found, named = [], set[str]()
     for video in videos:
         pair = None if video.family == REAL or video.source else _pair(_stem(video), shown)
@@ -77,7 +81,7 @@ def _as_named(videos: list[Listed]) -> list[Listed]:
             people = video.people or tuple(dict.fromkeys(one.people + other.people))
             video = replace(video, people=people, source=one.name)
         found.append(video)
-    return [replace(video, people=video.people or (video.name,)) if video.name in named else video for video in found]
+    return [replace(video, people=shown_on(video)) if video.name in named else video for video in found]
 
 
 def _pair(stem: str, shown: Mapping[str, Listed | None]) -> tuple[Listed, Listed] | None:
@@ -95,7 +99,7 @@ def _stem(video: Listed) -> str:
 
 
 def with_identities(videos: list[Listed], identities: Mapping[str, str]) -> list[Listed]:
-    """The videos with the people that a table tells, by file name with or without its suffix.
+    """The videos with the people that a table tells, by file name with or without its suffix; those it does not name stay as they are.
 
     Raises:
         BadInput: the table names none of them.

@@ -23,12 +23,15 @@ from ....platform.data.video_crops import NONE, CropSettings, FaceTrack, cut_tra
 from ....platform.data.video_landmarks import read_points
 from ....platform.data.video_reading import UnusableVideo, VideoFile
 from ....platform.errors import BadInput
+from ....platform.privacy.validate import positive_int
 from ....platform.training.files import write_text
 from .card import NO_PROOF, DetectorCard, read_detector
 from .model import Network
 from .scoring import clip_logits, clip_starts, timeline
 
 LEVEL = 0.95
+CROPS = "crops"  # for `landmarks`: whoever asks says that the videos are crops already, although the detector's faces were placed
+MOST_FRAMES = 3000  # that may be asked for: two minutes, half a gigabyte of crops of 240 pixels
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class VideoVerdict:
         probability: the logistic function of the mean logit: not calibrated, unless the data are like those learned from.
         verdict: forged or real, at the threshold; "no threshold": nothing is decided.
         clips, frames, fps: what was looked at.
+        seconds: how long the whole video is.
         mirrored: whether the video is shorter than a clip.
-        missing: frames that could not be decoded.
+        missing: frames that could not be decoded, or lie beyond the end of the landmarks.
         logits: one a frame.
         plot: file of the timeline; "": none was written.
     """
@@ -57,10 +61,21 @@ class VideoVerdict:
     clips: int
     frames: int
     fps: float
+    seconds: float
     mirrored: bool
     missing: int
     logits: tuple[float, ...]
     plot: str = ""
+
+    @property
+    def looked_at(self) -> float:
+        """Seconds of the beginning that were looked at, frames that are missing there included."""
+        return (self.frames + self.missing) / self.fps
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether there is more of the video than was looked at. A frame more or less comes from another frame rate."""
+        return self.seconds > self.looked_at + 1.5 / self.fps
 
 
 @dataclass(frozen=True)
@@ -83,38 +98,57 @@ class Predicted:
 
 def predict_videos(
     folder: Path, videos: Sequence[Path], *, landmarks: str = NONE, table: Path | None = None, threshold: float | None = None,
-    plots: Path | None = None,
+    frames: int | None = None, plots: Path | None = None,
 ) -> Predicted:  # fmt: skip
     """Score video files by the detector of a finished run.
 
     Args:
         folder: of the run.
         videos: files.
-        landmarks: what finds the face: none (videos are crops already), mediapipe, dlib, opencv; or files.
+        landmarks: what finds the face: mediapipe, dlib, opencv; or files. none: videos are crops already, as those were that the
+            detector learned from; crops: they are, although the detector's own faces were placed by landmarks.
         table: of `files`: an .npz with the landmarks of the one video that is given.
         threshold: another than the card's.
+        frames: of each video that are looked at, from its beginning, at most `MOST_FRAMES`; None: as the card says.
         plots: folder that timelines are written to, one a video; None: none is written.
 
     Raises:
-        BadInput: the folder holds no detector, or not one of the videos can be used.
+        BadInput: the folder holds no detector, its faces were placed by landmarks and `landmarks` is none, too many frames are asked
+            for, or not one of the videos can be used.
         MissingExtra: PyAV, or the finder, is not installed.
     """
     network, card = read_detector(folder)
-    crop = _crop(card, landmarks)
+    if landmarks == NONE and _placed(card):
+        raise BadInput(
+            "this detector learned from faces that were placed by landmarks, and nothing places these",
+            why="the middle square of a film shows a face of another size in another place, and its score means nothing",
+            mend="give --landmarks mediapipe (or dlib, opencv, or files with --table); or --landmarks crops for videos that are crops "
+            "of faces already",
+        )
+    most = card.max_frames if frames is None else frames
+    positive_int(frames=most)
+    if frames is not None and frames > MOST_FRAMES:
+        raise BadInput(
+            f"{frames} frames are too many", mend=f"ask for {MOST_FRAMES} at most, or cut the film into parts"
+        )
+    crop = _crop(card, landmarks, most)
     points = None if table is None else read_points(table)
-    finder = None if landmarks in (NONE, "files") else landmark_finder(landmarks).find
+    finder = None if landmarks in (NONE, CROPS, "files") else landmark_finder(landmarks).find
     limit = card.threshold if threshold is None else threshold
     found, failed = list[VideoVerdict](), list[Failed]()
     for path, name, stem in zip(videos, _names(videos), _stems(videos), strict=True):
         try:
-            track = cut_track(VideoFile(path), crop, points=points, finder=finder)
+            video = VideoFile(path)
+            track = cut_track(video, crop, points=points, finder=finder)
         except UnusableVideo as error:
             if len(videos) == 1:
                 raise
             failed.append(Failed(name, f"{error.what}: {error.why}" if error.why else error.what))
             continue
         plot = None if plots is None else plots / f"{stem}.svg"
-        found.append(_judged(network, card, track, name, limit, plot))
+        # The time stamps were read for cutting: how long the video is costs no further look at it.
+        seconds = (len(video.timeline) + video.timeline.lost) / video.timeline.fps
+        found.append(_judged(network, card, track, name, seconds, most, limit, plot))
     if not found:
         raise BadInput(
             f"not one of {len(videos)} videos can be used",
@@ -166,8 +200,8 @@ def remarks(card: DetectorCard, landmarks: str, threshold: float | None, found: 
         told.append(
             f"the threshold {threshold:+.3f} was set on {card.calibrated_on}; on other videos it may be far off"
         )
-    placed = bool(card.crop) and card.crop.get("points") != NONE
-    if landmarks == NONE:
+    placed = _placed(card)
+    if landmarks in (NONE, CROPS):
         which = "cut as the faces it learned from, which were placed by landmarks" if placed else "of a face"
         told.append(
             f"the middle square of each frame was taken: right only for crops {which} (otherwise give --landmarks)"
@@ -182,27 +216,37 @@ def remarks(card: DetectorCard, landmarks: str, threshold: float | None, found: 
     for one in found:
         if slow and not slow * 0.95 <= one.fps <= fast * 1.05:
             told.append(f"{one.name} has {one.fps:g} frames per second, the training videos {slow:g} to {fast:g}")
+        if one.cut_short:
+            told.append(f"only the first {one.looked_at:.1f} of {one.seconds:.1f} s of {one.name} were looked at")
         if one.mirrored:
             told.append(f"{one.name} is shorter than a clip: it was mirrored at its ends")
         if one.missing:
-            told.append(f"{one.missing} frames of {one.name} could not be decoded and were left out")
+            told.append(
+                f"{one.missing} frames of {one.name} could not be decoded, or lie beyond the end of the landmarks, and were left out"
+            )
         if one.low is None:
             told.append(f"{one.name} has one clip only: there is no interval")
     return told
 
 
-def _crop(card: DetectorCard, landmarks: str) -> CropSettings:
+def _placed(card: DetectorCard) -> bool:
+    """Whether the faces that the detector learned from were placed by landmarks, as far as is known."""
+    return bool(card.crop) and card.crop.get("points") != NONE
+
+
+def _crop(card: DetectorCard, landmarks: str, most: int) -> CropSettings:
     """The crop that the detector learned from, with landmarks from another place."""
     known = {key: value for key, value in card.crop.items() if key in CropSettings.__dataclass_fields__}
-    known |= {"points": landmarks, "most": card.max_frames, "shortest": 1}
+    known |= {"points": NONE if landmarks == CROPS else landmarks, "most": most, "shortest": 1}
     return CropSettings(**{"side": card.track_side or CropSettings().side, **known})
 
 
 def _judged(
-    network: Network, card: DetectorCard, track: FaceTrack, name: str, threshold: float | None, plot: Path | None
+    network: Network, card: DetectorCard, track: FaceTrack, name: str, seconds: float, most: int, threshold: float | None,
+    plot: Path | None,
 ) -> VideoVerdict:  # fmt: skip
     frames, count = track.frames, len(track.frames)
-    logits = np.array(clip_logits(network, frames, clip_starts(count, card.clips, card.max_frames)))
+    logits = np.array(clip_logits(network, frames, clip_starts(count, card.clips, most)))
     values = logits if card.score == "logit" else expit(logits)
     score, interval = float(values.mean()), mean_interval(values)
     over_time = timeline(network, frames)
@@ -211,8 +255,8 @@ def _judged(
     low, high = interval or (None, None)
     probability = float(expit(logits.mean()))
     return VideoVerdict(
-        name, score, low, high, probability, verdict, len(logits), count, track.fps, count < card.clips.span, track.missing,
-        tuple(over_time.tolist()), drawn,
+        name, score, low, high, probability, verdict, len(logits), count, track.fps, seconds, count < card.clips.span,
+        track.missing, tuple(over_time.tolist()), drawn,
     )  # fmt: skip
 
 

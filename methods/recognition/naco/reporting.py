@@ -33,7 +33,7 @@ from .model import Network
 from .scoring import ClipScores, frame_difference, score_clips, timeline, video_scores
 from .settings import NacoSettings
 from .started import learned_families
-from .writing import PLOT_WIDTH, clip_rows, draw_learning, draw_roc, write_scores, write_table
+from .writing import PLOT_WIDTH, clip_rows, draw_learning, draw_robustness, draw_roc, write_scores, write_table
 
 SHEET_FRAMES = 8
 NO_LEARNING = "frame difference, nothing learned"
@@ -110,10 +110,11 @@ def write_tested(run: Run, settings: NacoSettings, network: Network, data: Video
     artefacts = {"families": "families.csv", "clip_scores": write_scores(folder, data.test, tested.scores)}
     artefacts |= draw_roc(folder, tested.judged.groups, f"{settings.algorithm}, {data.name}")
     if tested.robustness:
-        rows = robustness_rows(tested.judged.groups[tested.robust_on].curve.auc, tested.robustness)
+        clean = tested.judged.groups[tested.robust_on].curve.auc
         columns = ("perturbation", "level", f"auc_{tested.robust_on}", "change")
-        write_table(folder / "robustness.csv", columns, rows)
+        write_table(folder / "robustness.csv", columns, robustness_rows(clean, tested.robustness))
         artefacts["robustness"] = "robustness.csv"
+        artefacts |= draw_robustness(folder, tested.robustness, clean, f"{tested.robust_on.replace('_', ' ')} families")
     artefacts |= draw_learning(folder)
     if settings.judging.show_frames and (data.test.source >= 0).any():
         sheet = contact_sheet(data.test, frames=min(SHEET_FRAMES, *map(data.test.tracks.frames, range(len(data.test)))))
@@ -180,19 +181,18 @@ def _robustness(
 def _certain_and_not(
     run: Run, settings: NacoSettings, network: Network, test: VideoSet, tested: Tested
 ) -> dict[str, str]:
-    """Timelines (and frames, if asked for) of the videos whose clips the detector is most and least certain of."""
+    """Timelines (and frames, if asked for) of the videos that have the clips which the detector is most and least certain of."""
     from ....platform.report.chart import as_file
     from ....platform.report.timeline_plot import Timeline, timeline_plot
 
-    many = min(settings.judging.timelines, len(tested.scores.logit))
     artefacts: dict[str, str] = {}
-    if not many:
+    if not settings.judging.timelines:
         return artefacts
     centre = tested.threshold if tested.threshold is not None and settings.judging.score == "logit" else 0.0
     order = np.argsort(np.abs(tested.scores.logit - centre), kind="stable")
-    for name, clips in (("least_certain", order[:many]), ("most_certain", order[::-1][:many])):
-        lines = {}
-        for clip in clips.tolist():
+    for name, ranked in (("least_certain", order), ("most_certain", order[::-1])):
+        clips, lines = _one_a_video(tested.scores, ranked)[: settings.judging.timelines], {}
+        for clip in clips:
             number = int(tested.scores.video[clip])
             count = min(test.tracks.frames(number), settings.judging.max_frames)
             logits = timeline(network, test.tracks.read(number, np.arange(count)), precision=run.autocast)
@@ -204,9 +204,15 @@ def _certain_and_not(
         write_text(run.folder / f"timelines_{name}.svg", as_file(drawn))
         artefacts[f"timelines_{name}"] = f"timelines_{name}.svg"
         if settings.judging.show_frames:
-            shown = [_clip(test, tested.scores, clip, network) for clip in clips.tolist()]
+            shown = [_clip(test, tested.scores, clip, network) for clip in clips]
             artefacts[f"frames_{name}"] = str(run.image(f"frames_{name}", clip_rows(shown)).relative_to(run.folder))
     return artefacts
+
+
+def _one_a_video(scores: ClipScores, ranked: np.ndarray) -> list[int]:
+    """Of clips in some order the first of each video: a timeline shows a whole video, and would be drawn twice."""
+    first = np.unique(scores.video[ranked], return_index=True)[1]
+    return [int(clip) for clip in ranked[np.sort(first)]]
 
 
 def _clip(test: VideoSet, scores: ClipScores, clip: int, network: Network) -> np.ndarray:

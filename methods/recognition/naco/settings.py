@@ -213,7 +213,7 @@ class Judging:
         perturbations: codes of `platform.data.clip_perturbations`, under which AUC on seen families (where none was learned from, on
             what is tested) is measured as well; `all`: every one.
         levels: of them.
-        timelines: that many clips of which the detector is most certain, and as many of the least.
+        timelines: of that many videos, those with the clips of which the detector is most certain, and of as many with the least.
         show_frames: draw frames of these clips, and of a real video beside its forgeries; for generated videos only: faces of people
             do not belong in a report.
     """

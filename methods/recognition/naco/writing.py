@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ....platform.data.clip_perturbations import find_perturbation
 from ....platform.data.videos import VideoSet
 from ....platform.training.files import write_text
 from ....platform.training.metrics import read_metrics
@@ -51,6 +52,26 @@ def draw_roc(folder: Path, groups: Mapping[str, GroupJudged], title: str) -> dic
     curves = {name.replace("_", " "): group.curve for name, group in groups.items()}
     write_text(folder / "roc.svg", as_file(roc_plot(curves, title, width=PLOT_WIDTH)))
     return {"roc": "roc.svg"}
+
+
+def draw_robustness(folder: Path, measured: Mapping[tuple[str, int], float], clean: float, on: str) -> dict[str, str]:
+    """Draw AUC over the level of each perturbation; give the file by name.
+
+    Args:
+        folder: of the run.
+        measured: AUC by code and level.
+        clean: AUC without any.
+        on: which videos, in words.
+    """
+    from ....platform.report.chart import as_file
+    from ....platform.report.robustness_plot import robustness_plot
+
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for (code, level), value in measured.items():
+        lines.setdefault(find_perturbation(code).name, []).append((level, value))
+    drawn = robustness_plot(lines, f"Perturbed videos, {on}", clean=clean, width=PLOT_WIDTH)
+    write_text(folder / "robustness.svg", as_file(drawn))
+    return {"robustness_curve": "robustness.svg"}
 
 
 def draw_learning(folder: Path) -> dict[str, str]:

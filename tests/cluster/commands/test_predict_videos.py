@@ -52,7 +52,8 @@ def video(tmp_path: Path) -> Path:
 def test_a_video_gets_a_score_an_interval_and_a_timeline(
     detector: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = predict.execute(arguments(str(detector), str(video), "--timelines", str(tmp_path / "plots")))
+    words = (str(detector), str(video), "--landmarks", "crops", "--timelines", str(tmp_path / "plots"))
+    result = predict.execute(arguments(*words, "--frames", "16"))
     (found,) = result["videos"]
     assert found["name"] == "film.mp4" and found["low"] < found["score"] < found["high"] and found["clips"] == 2
     assert Path(found["plot"]).is_file()
@@ -63,6 +64,7 @@ def test_a_video_gets_a_score_an_interval_and_a_timeline(
         "a score is no proof",
         "forgeries learned: SBI",
         "not calibrated",
+        "only the first 0.6 of 0.8 s of film.mp4",
     ):
         assert words in said, words
 
@@ -71,8 +73,8 @@ def test_a_file_that_cannot_be_used_is_told_beside_the_others(
     detector: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    words = (str(detector), str(tmp_path / "text.mp4"), str(video), "--timelines", str(tmp_path / "plots"))
-    result = predict.execute(arguments(*words))
+    words = (str(detector), str(tmp_path / "text.mp4"), str(video), "--landmarks", "crops", "--timelines")
+    result = predict.execute(arguments(*words, str(tmp_path / "plots")))
     assert [one["name"] for one in result["videos"]] == ["film.mp4"]
     assert [one["name"] for one in result["failed"]] == ["text.mp4"]
     assert "text.mp4: not scored (text.mp4 cannot be read as a video" in capsys.readouterr().err
@@ -81,6 +83,8 @@ def test_a_file_that_cannot_be_used_is_told_beside_the_others(
 def test_what_is_asked_of_pictures_is_refused(detector: Path, video: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--gallery are for pictures"):
         predict.execute(arguments(str(detector), str(video), "--gallery", str(tmp_path)))
+    with pytest.raises(BadInput, match="placed by landmarks"):
+        predict.execute(arguments(str(detector), str(video)))
     with pytest.raises(BadInput, match="without a file"):
         predict.execute(arguments(str(detector), str(video), "--landmarks", "files"))
     with pytest.raises(BadInput, match="landmarks of one video"):

@@ -16,7 +16,7 @@ from stillhouse.platform.data.video_crops import CropSettings
 from stillhouse.platform.data.video_landmarks import LandmarkFiles
 from stillhouse.platform.data.video_listing import Listed, Listing, groups
 from stillhouse.platform.data.video_reading import VideoFile
-from stillhouse.platform.data.video_tables import read_real_and_fake
+from stillhouse.platform.data.video_tables import read_real_and_fake, with_identities
 from stillhouse.platform.errors import BadInput
 from support.video_files import exact_video, noise, small_video, sound
 
@@ -145,7 +145,18 @@ def test_forgeries_of_nobody_known_are_counted() -> None:
         assert "3 forged videos tell neither who is on them nor what they were made from" in how
         assert "data.identities" in how
         whole = Listing(tuple(replace(video, split=told) for video in (*real, *known)))
-        assert "forged videos tell" not in with_splits(whole, validation=0.2, test=0.4, seed=3)[1]
+        assert "(data.identities" not in with_splits(whole, validation=0.2, test=0.4, seed=3)[1]
+
+
+def test_real_videos_of_nobody_known_are_counted() -> None:
+    """A table of who is who may name some videos only: the others may show the same people, in any part."""
+    told = [Listed(VideoFile(Path(f"{k}.mp4")), f"r{k}") for k in range(6)]
+    some = with_identities(told, {f"{k}.mp4": f"person{k}" for k in range(4)})
+    for split in ("", "train"):
+        listing = Listing(tuple(replace(video, split=split) for video in some))
+        how = with_splits(listing, validation=0.2, test=0.2, seed=3)[1]
+        assert "Of 2 of 6 real videos it is not known who is on them: each counts as somebody else" in how
+    assert "not known" not in with_splits(Listing(tuple(some[:4])), validation=0.2, test=0.2, seed=3)[1]
 
 
 def test_nobody_on_a_forgery_named_by_two_videos_is_in_two_parts(tmp_path: Path) -> None:
@@ -158,6 +169,8 @@ def test_nobody_on_a_forgery_named_by_two_videos_is_in_two_parts(tmp_path: Path)
     listing, how = with_splits(read_real_and_fake(tmp_path), validation=0.15, test=0.4, seed=7)
     split = {Path(video.name).stem: video.split for video in listing.videos}
     assert "The 10 groups of people" in how and "forged videos tell" not in how
+    # That a forgery shows whoever is on its source says not who that is.
+    assert "Of 20 of 20 real videos it is not known who is on them" in how
     for stem in split:
         assert {split[one] for one in stem.split("_")} == {split[stem]}
 

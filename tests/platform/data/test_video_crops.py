@@ -218,6 +218,16 @@ def test_frames_that_cannot_be_decoded_are_counted() -> None:
             cut_track(Shown(pictures, undecodable=tuple(range(7))), how, points=points)
 
 
+def test_frames_beyond_the_end_of_the_landmarks_are_counted() -> None:
+    pictures, points = noise(10, 60, 60), np.stack([face_at(30, 30)] * 10)
+    whole = cut_track(Shown(pictures), SMALL, points=points)
+    short = cut_track(Shown(pictures, undecodable=(4,)), SMALL, points=points[:7])
+    np.testing.assert_array_equal(short.frames, np.delete(whole.frames[:7], 4, 0))
+    assert short.missing == 3 + 1
+    # What was not asked for is not missing.
+    assert cut_track(Shown(pictures), replace(SMALL, most=6), points=points[:7]).missing == 0
+
+
 def test_a_file_that_is_cut_off_is_told_by_its_track(tmp_path: Path) -> None:
     path = exact_video(tmp_path / "a.mkv", noise(40, 32, 32))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

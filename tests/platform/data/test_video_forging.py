@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from stillhouse.platform.data import forgery_codecs
+from stillhouse.platform.data.forgery_codecs import FaceCodes
+from stillhouse.platform.data.forgery_points import MarkedTrack
 from stillhouse.platform.data.procedural_heads import draw_heads
 from stillhouse.platform.data.video_cache import VideoCache
 from stillhouse.platform.data.video_crops import FaceTrack
@@ -26,7 +31,7 @@ def subjects() -> list[Subject]:
 
     def one(number: int) -> Subject:
         track = FaceTrack(drawn.tracks.read(number, every), 25.0, drawn.tracks.landmarks(number, every), 0)  # type: ignore[attr-defined]
-        return Subject(f"key{number}", drawn.names[number], int(drawn.identities[number]), lambda: track)
+        return Subject(f"key{number}", drawn.names[number], int(drawn.identities[number]), FRAMES, lambda: track)
 
     return [one(number) for number in range(4)]
 
@@ -99,7 +104,7 @@ def test_what_is_made_is_found_on_disk(subjects: list[Subject], tmp_path: Path) 
     def never() -> FaceTrack:
         raise AssertionError("it is on disk already")
 
-    asleep = [Subject(one.key, one.name, one.identity, never) for one in subjects]
+    asleep = [Subject(one.key, one.name, one.identity, one.frames, never) for one in subjects]
     again = made(asleep, "SHUF", keeps=second)
     assert (first.made, second.found, second.made) == (8, 8, 0) and again.content_hash() == one.content_hash()
     other = VideoCache(tmp_path)
@@ -127,7 +132,7 @@ def test_tracks_that_were_forged_elsewhere_join(subjects: list[Subject]) -> None
 
 
 def test_forgeries_need_landmarks() -> None:
-    bare = Subject("k", "n", 0, lambda: FaceTrack(np.zeros((16, 3, 8, 8), np.uint8), 25.0, None, 0))
+    bare = Subject("k", "n", 0, 16, lambda: FaceTrack(np.zeros((16, 3, 8, 8), np.uint8), 25.0, None, 0))
     with pytest.raises(BadInput, match="n has no landmarks"):
         made([bare], "SBI")
 
@@ -136,6 +141,30 @@ def test_codes_are_learnt_from_the_tracks_given(subjects: list[Subject]) -> None
     videos = made(subjects[:2], "AE")
     assert videos.forgeries == ("AE",) and (frames(videos, 2) != frames(videos, 0)).any()
     assert Codes(subjects, 0).key != Codes(subjects[:2], 0).key != Codes(subjects[:2], 1).key
+
+
+def test_of_long_tracks_one_is_held_at_a_time_while_codes_are_learnt(
+    subjects: list[Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every third of 64 frames: six of each track, and two more in all than asked for.
+    monkeypatch.setattr(forgery_codecs, "MOST", 22)
+    loaded, held = list[weakref.ref[np.ndarray]](), list[int]()
+
+    def load(subject: Subject) -> FaceTrack:
+        track = subject.load()
+        frames = track.frames.copy()
+        loaded.append(weakref.ref(frames))
+        held.append(sum(one() is not None for one in loaded))
+        return FaceTrack(frames, track.fps, track.points, 0)
+
+    found = Codes([replace(one, load=partial(load, one)) for one in subjects], 0).learnt
+    assert held == [1] * len(subjects) and all(one() is None for one in loaded)
+    # The same frames, and so the same codes, as when all tracks are there at once.
+    tracks = [MarkedTrack(one.load().frames, one.load().points) for one in subjects]  # type: ignore[arg-type]
+    same = FaceCodes.learnt(tracks, seed=0, mouth_components=16, face_components=16)
+    for one, other in ((found.mouth, same.mouth), (found.face, same.face)):
+        np.testing.assert_array_equal(one.mean, other.mean)
+        np.testing.assert_array_equal(one.components, other.components)
 
 
 @pytest.mark.parametrize(

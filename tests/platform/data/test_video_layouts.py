@@ -81,6 +81,7 @@ def test_faceforensics_that_is_not_whole(tmp_path: Path) -> None:
         ("[[1]]", "no list of pairs"),
         ("[", "cannot read"),
         ('[["000","003"]]', "another list"),
+        ('[["030","031"],["032","000"]]', "names video 000, which another list named"),
     ):
         (tmp_path / "test.json").write_text(content)
         with pytest.raises(BadInput, match=words):

@@ -130,10 +130,16 @@ def test_folders_of_ones_own(tmp_path: Path) -> None:
     for number in np.flatnonzero(test.forged):
         assert test.names[test.source[number]] == test.names[number].replace("fake/SWAP", "real")
     assert data.held_out == () and data.preprocessing == CROPS.to_json()
+    assert "it is not known who is on them" not in data.protocol
     again = load(settings)
     assert (
         "17 were found in the cache and 0 were made" in again.protocol and again.content_hash() == data.content_hash()
     )
+
+    (tmp_path / "who.csv").write_text(
+        "file,identity\n" + "".join(f"p{number}.mp4,person{number}\n" for number in range(6))
+    )
+    assert "Of 4 of 10 real videos it is not known who is on them" in load(settings).protocol
 
 
 def test_a_table_with_its_own_splits(tmp_path: Path) -> None:
@@ -258,6 +264,33 @@ def test_deepfakebench(tmp_path: Path) -> None:
         ("FF-real/000", "FF-DF/000_001"), ("FF-real/005", "FF-DF/005_006"), ("FF-real/009", "FF-DF/009_010"),
     ]  # fmt: skip
     assert all(part.source.tolist() == [-1, 0] for part in data.parts().values())
+
+    # Other lists with videos of the first one, or with a forgery of what the first one learns from.
+    def scored(*rows: tuple[str, str, str, str]) -> DeepfakeBench:
+        told: dict[str, Any] = {}
+        for label, split, video, folder in rows:
+            told.setdefault(label, {})[split] = {video: {"frames": [f"{folder}/{video}/{k}.png" for k in range(6)]}}
+        (tmp_path / "other.json").write_text(json.dumps({"Other": told}))
+        return DeepfakeBench(
+            root=str(tmp_path),
+            lists=("list.json",),
+            test_lists=("other.json",),
+            crop=CROPS,
+            cache=str(tmp_path / "cache"),
+        )
+
+    swapped = ("FF-FH", "test", "009_010", "FF-DF")
+    assert load(scored(swapped)).held_out == ("FF-FH",)
+    for rows, words in (
+        ([swapped, ("FF-real", "test", "009", "FF-real")], r"FF-real/009 is named by list\.json \(test\)"),
+        ([("FF-DF", "test", "000_001", "FF-DF")], r"FF-DF/000_001 is named by list\.json \(train\)"),
+        (
+            [("FF-FH", "test", "000_001", "FF-DF"), ("FF-real", "train", "000", "FF-real")],
+            r"FF-real/000 is named by list\.json \(train\) and by other\.json \(test\)",
+        ),
+    ):
+        with pytest.raises(BadInput, match=words):
+            load(scored(*rows))
 
 
 def test_forgeries_are_made_from_videos_of_ones_own(tmp_path: Path) -> None:

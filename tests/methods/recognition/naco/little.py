@@ -40,5 +40,5 @@ def little(**options: Any) -> Naco:
     return replace(plain, **options)
 
 
-def silent_run(folder: Path, seed: int = 0) -> LocalRun:
-    return LocalRun(folder, seed=seed, reporter=Silent())
+def silent_run(folder: Path, seed: int = 0, **options: Any) -> LocalRun:
+    return LocalRun(folder, seed=seed, reporter=Silent(), **options)

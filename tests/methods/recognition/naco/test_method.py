@@ -39,6 +39,7 @@ def test_a_run_learns_in_two_stages_and_tells_what_it_found(tmp_path: Path) -> N
     assert plain["seen_auc"].value == 1.0 and plain["held_out_auc"].value == 0.0
     for name in outcome.artefacts.values():
         assert (tmp_path / name).stat().st_size > 0
+    assert "contrast" in (tmp_path / outcome.artefacts["robustness_curve"]).read_text(encoding="utf-8")
     assert {"families", "robustness", "roc", "timelines_most_certain", "frames_most_certain", "forgeries"} <= set(
         outcome.artefacts
     )
@@ -52,6 +53,20 @@ def test_a_run_learns_in_two_stages_and_tells_what_it_found(tmp_path: Path) -> N
     assert np.allclose(again.logit, kept["logit"], atol=1e-6)
     assert card.forgeries == ("FLICKER",) and card.fps == (25.0, 25.0) and card.threshold is not None
     assert "few videos" in card.trained_on and card.detects
+
+
+def test_as_many_videos_as_asked_for_have_a_timeline(tmp_path: Path) -> None:
+    """The clips of which a detector is most certain may all be of a few videos."""
+    tuned = Finetuning(training=training(3), augmentation=QUIET)
+    data = few_videos(test=2)
+    execute(
+        little(pretraining=NONE, finetuning=tuned, judging=Judging(draws=50, timelines=len(data.test))),
+        data,
+        silent_run(tmp_path),
+    )
+    for name in ("most", "least"):
+        drawn = (tmp_path / f"timelines_{name}_certain.svg").read_text(encoding="utf-8")
+        assert all(f"test video {number}, " in drawn for number in range(len(data.test))), name
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def detector(folder: Path, **changes: object) -> Network:
     network = fresh_network(replace(FORM, zero_residual=False), CLIPS, 0).eval()
     card = DetectorCard(
         network.form, CLIPS, "logit", 110, True, 0.1, "6 validation videos", "few videos, seed 0", ("FLICKER",),
-        crop=CropSettings(side=32).to_json(), track_side=32, fps=(25.0, 25.0),
+        crop=CropSettings(side=32, points="none").to_json(), track_side=32, fps=(25.0, 25.0),
     )  # fmt: skip
     replace(card, **changes).write(folder, network)  # type: ignore[arg-type]
     return network
@@ -115,7 +115,9 @@ def test_where_faces_were_placed_on_one_side_only_it_is_said(tmp_path: Path) -> 
     video = write_video(tmp_path / "film.mp4", real_video(3, 12))
     crop = CropSettings(side=32, points="mediapipe")
     detector(tmp_path / "placed", crop=crop.to_json())
-    said = predict_videos(tmp_path / "placed", [video]).notes
+    with pytest.raises(BadInput, match=r"learned from faces that were placed by landmarks.*--landmarks crops"):
+        predict_videos(tmp_path / "placed", [video])
+    said = predict_videos(tmp_path / "placed", [video], landmarks="crops").notes
     assert any("middle square" in note and "placed by landmarks" in note for note in said)
     detector(tmp_path / "crops", crop=replace(crop, points="none").to_json())
     assert not any("placed by landmarks" in note for note in predict_videos(tmp_path / "crops", [video]).notes)
@@ -123,6 +125,48 @@ def test_where_faces_were_placed_on_one_side_only_it_is_said(tmp_path: Path) -> 
     np.savez(tmp_path / "film.npz", points=points)
     said = predict_videos(tmp_path / "crops", [video], landmarks="files", table=tmp_path / "film.npz").notes
     assert any("crops already" in note for note in said)
+
+
+def test_a_video_without_a_face_is_refused(tmp_path: Path) -> None:
+    detector(tmp_path / "run", crop=CropSettings(side=32).to_json())
+    video = write_video(tmp_path / "film.mp4", real_video(3, 12))
+    points = np.full((12, 5, 2), np.nan)
+    points[:5] = 0.2 * (TEMPLATE - TEMPLATE.mean(0)) + 16
+    np.savez(tmp_path / "film.npz", points=points)
+    with pytest.raises(BadInput, match=r"film\.mp4 shows no face: in 7 of 12 frames none was found\. To mend it"):
+        predict_videos(tmp_path / "run", [video], landmarks="files", table=tmp_path / "film.npz")
+
+
+def test_how_much_of_a_video_was_looked_at_is_told(tmp_path: Path) -> None:
+    detector(tmp_path / "run", max_frames=20)
+    video = write_video(tmp_path / "film.mp4", real_video(3, 50))
+    predicted = predict_videos(tmp_path / "run", [video])
+    (found,) = predicted.videos
+    assert (found.frames, found.clips) == (20, 2) and found.seconds == pytest.approx(2.0)
+    assert "only the first 0.8 of 2.0 s of film.mp4 were looked at" in predicted.notes
+    for frames, clips in ((50, 6), (51, 6), (40, 5)):
+        more = predict_videos(tmp_path / "run", [video], frames=frames)
+        assert (more.videos[0].frames, more.videos[0].clips) == (min(frames, 50), clips)
+        assert any("only the first" in note for note in more.notes) == (frames < 50)
+        assert more.card.max_frames == 20
+    for frames, words in ((0, "frames"), (3001, "3001 frames are too many")):
+        with pytest.raises(BadInput, match=words):
+            predict_videos(tmp_path / "run", [video], frames=frames)
+
+
+def test_a_whole_video_is_not_called_cut_short_at_any_rate(tmp_path: Path) -> None:
+    detector(tmp_path / "run")
+    points = 0.2 * (TEMPLATE - TEMPLATE.mean(0)) + 16 + np.zeros((9, 1, 1))
+    np.savez(tmp_path / "film.npz", points=points)
+    for fps in (24, 25, 30, 50, 60):
+        video = write_video(tmp_path / f"film{fps}.mp4", real_video(3, 29), fps)
+        predicted = predict_videos(tmp_path / "run", [video])
+        assert not any("only the first" in note for note in predicted.notes), fps
+    # Nor one whose landmarks end before it does: those frames are missing, and that is told.
+    video = write_video(tmp_path / "film.mp4", real_video(3, 12))
+    notes = predict_videos(tmp_path / "run", [video], landmarks="files", table=tmp_path / "film.npz").notes
+    assert any("3 frames of film.mp4" in note and "end of the landmarks" in note for note in notes)
+    assert not any("only the first" in note for note in notes)
 
 
 def test_files_that_are_no_videos_and_folders_that_are_no_runs_are_refused(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from stillhouse.methods.recognition.naco.settings import (
     Augmentation,
     Clips,
@@ -19,6 +21,9 @@ from stillhouse.methods.recognition.naco.settings import (
     Training,
 )
 from stillhouse.platform.errors import BadInput
+
+CONFIGS = Path(__file__).parents[4] / "configs"
+JOINT_BATCH, TUNED_BATCH = 8, 12
 
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: Clips(length=3), "no order to shuffle"),
@@ -56,3 +61,31 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], Any], message: str) -
 def test_all_perturbations_by_one_word_and_each_once() -> None:
     assert len(Judging(perturbations=("all",)).kinds) == 7
     assert Judging(perturbations=("CC", "GB", "CC")).kinds == ("CC", "GB")
+
+
+def test_shipped_comparisons_give_every_method_as_many_clips_through_the_network() -> None:
+    """What has no stage 1 makes up for its steps from pixels, which see two clips of each video."""
+
+    def clips(joint: int, tuned: int) -> int:
+        return joint * 2 * JOINT_BATCH + tuned * TUNED_BATCH
+
+    def method(name: str) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((CONFIGS / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
+        return loaded
+
+    whole, scratch = method("naco"), method("naco_scratch")["finetuning"]["training"]["steps"]
+    joint, tuned = whole["pretraining"]["joint"], whole["finetuning"]["training"]
+    assert (joint["batch_size"], tuned["batch_size"]) == (JOINT_BATCH, TUNED_BATCH)
+    assert clips(0, scratch) == pytest.approx(clips(joint["steps"], tuned["steps"]), rel=0.03)
+    for name in ("naco_frame", "naco_random"):
+        assert method(name)["defaults"][0] == "naco_scratch" and "training" not in method(name).get("finetuning", {})
+    for name in ("face_videos", "video_leave_one_out"):
+        arms = yaml.safe_load((CONFIGS / "compare" / f"{name}.yaml").read_text(encoding="utf-8"))["arms"]
+        found = {}
+        for arm, told in arms.items():
+            steps = dict(one.split("=", 1) for one in told["overrides"])
+            joint, tuned = (
+                int(steps.get(f"method.{key}.steps", 0)) for key in ("pretraining.joint", "finetuning.training")
+            )
+            found[arm] = clips(joint, tuned)
+        assert max(found.values()) - min(found.values()) < TUNED_BATCH, found

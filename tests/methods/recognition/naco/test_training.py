@@ -18,6 +18,7 @@ from stillhouse.methods.recognition.naco.pretraining import kept_features, pretr
 from stillhouse.methods.recognition.naco.settings import Augmentation, Finetuning, Form, Pretraining, Training
 from stillhouse.methods.recognition.naco.started import started_network
 from stillhouse.platform.errors import BadInput
+from stillhouse.platform.training.metrics import read_metrics
 from stillhouse.platform.training.outcome import execute
 from stillhouse.platform.training.run import LocalRun
 from support.few_videos import few_videos, video_set
@@ -44,6 +45,35 @@ def test_in_mode_head_nothing_else_changes_not_even_a_running_mean(tmp_path: Pat
     finetune(silent_run(tmp_path / "full"), full, network, data.train, data.validation, None, identity)
     assert any("running_mean" in name for name in changed(before, network))
     assert "tokens.mean" in changed(before, network)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_stages_train_in_either_precision(tmp_path: Path, precision: Any) -> None:
+    data, run = few_videos(), silent_run(tmp_path, precision=precision)
+    method = little(
+        network=replace(FORM, zero_residual=False), finetuning=Finetuning(training=training(3), augmentation=QUIET)
+    )
+    network, identity = started_network(run, method)
+    computed = {"backbone": set[torch.dtype](), "transformer": set[torch.dtype]()}
+    for module, name in ((torch.nn.Conv2d, "backbone"), (torch.nn.Linear, "transformer")):
+        (first, *_) = (one for one in getattr(network, name).modules() if isinstance(one, module))
+        first.register_forward_hook(lambda _, __, out, name=name: computed[name].add(out.dtype))
+    before = state(network)
+    first_stage = pretrain(run, method, network, data.train, data.validation, identity)
+    after = changed(before, network)
+    assert any(name.startswith("backbone.") for name in after) and any(
+        name.startswith("transformer.") for name in after
+    )
+    before = state(network)
+    finetune(run, method, network, data.train, data.validation, first_stage.model, identity)
+    assert {name.split(".")[0] for name in changed(before, network)} >= {"backbone", "transformer", "head"}
+    # Matrices are multiplied in the run's precision; weights and losses stay in single.
+    assert all(getattr(torch, precision) in found for found in computed.values())
+    assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+    logged = read_metrics(tmp_path / "metrics.jsonl")
+    losses = [value for name, points in logged.items() if name.endswith("/loss") for _, value in points]
+    assert {name.split("/")[0] for name in logged} >= {"pretraining", "pretraining-cached", "finetuning"}
+    assert losses and np.isfinite(losses).all()
 
 
 def test_a_frozen_body_is_in_evaluation_mode_and_draws_no_dropout() -> None:
