@@ -1,4 +1,6 @@
-"""DP-SAD (V4) with cluster.workers=2: the silos are asked once, two workers teach the student, and it is the student of one process."""
+"""DP-SAD with cluster.workers=2. V4: the silos are asked once, two workers teach the student, and it is the student of one process. The
+teacher who has all records learns on two workers as well.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,11 @@ import torch
 from safetensors.torch import load_file
 from stillhouse.cluster.config.compose import compose
 from stillhouse.cluster.run import Finished, run
+from stillhouse.platform.data.sources import load
+from stillhouse.platform.diffusion.denoising import denoising_losses
 from stillhouse.platform.diffusion.networks import Network, fresh
+from stillhouse.platform.diffusion.sampling import centred
+from stillhouse.platform.diffusion.schedule import Schedule
 from stillhouse.platform.ledger import Ledger
 from stillhouse.platform.training.seeds import seed_for
 
@@ -47,3 +53,29 @@ def test_two_workers_teach_the_student_of_one_process(tmp_path: Path) -> None:
         moved, apart = (value - begun[name]).norm(), (weights[1][name] - value).norm()
         assert moved > 0 and apart < 0.02 * moved, name
     assert torch.isfinite(torch.tensor([metric.value for metric in both.outcome.metrics.values()])).all()
+
+
+@pytest.mark.slow
+def test_two_workers_train_a_teacher(tmp_path: Path) -> None:
+    """Each worker draws its own steps and noise, so it is another teacher than one process's; it learns all the same."""
+    pytest.importorskip("diffusers")
+    settings = [one for one in SMALL if one.startswith(("method.judging", "data", "diagnostics", "cluster", "seed"))]
+    finished = run(
+        compose(
+            [
+                "method=dpsad_nonprivate", *settings, f"root={tmp_path}", "cluster.workers=2", "method.teacher.hidden=32",
+                "method.training.steps=200", "method.training.batch_size=20", "method.training.learning_rate=3e-3",
+            ]
+        )
+    )  # fmt: skip
+    digits = load("digits").score.take(range(200))
+    generator = torch.Generator().manual_seed(0)
+    step, noise = torch.randint(500, (200,), generator=generator), torch.randn(200, 1, 8, 8, generator=generator)
+    network = fresh(Network(hidden=32), (1, 8, 8), 10, seed_for(1, "teacher"))
+    losses = []
+    for weights in (network.state_dict(), load_file(finished.folder / "student.safetensors")):
+        network.load_state_dict(weights)
+        with torch.no_grad():
+            told = centred(torch.from_numpy(digits.images)), torch.from_numpy(digits.labels)
+            losses.append(float(denoising_losses(network, Schedule(), *told, step, noise).mean()))
+    assert losses[1] < 0.9 * losses[0]
