@@ -25,6 +25,11 @@ FORMAT = "stillhouse recogniser 1"
 _RESAMPLERS = ("resampler", "back_by")
 
 
+def licence_after(teacher_licence: str) -> str:
+    """The licence of weights that were learnt here, from data of the owner's and from a teacher."""
+    return f"follows from the data and from the teacher's: {teacher_licence or 'not stated'}"
+
+
 @dataclass(frozen=True)
 class Card:
     """What weights are and how they are used.
@@ -49,6 +54,7 @@ class Card:
         teacher: what the weights were distilled from, and `teacher_licence` its licence; "": nothing.
         licence: of the weights.
         trained_on: the data, in words.
+        data_sha256: of their content, the test part and its pairs included; "": a card of an earlier version, or not trained here.
         adapted: how batch normalisation was adapted to other faces, and to how many; "": it was not.
         source: where weights come from that were not trained here; "": they were.
         weights: name of their file.
@@ -74,6 +80,7 @@ class Card:
     teacher_licence: str = ""
     licence: str = "not stated"
     trained_on: str = "not stated"
+    data_sha256: str = ""
     adapted: str = ""
     source: str = ""
     weights: str = STUDENT

@@ -7,22 +7,20 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...platform.data.degradation import Degradation
-from ...platform.data.faces import FaceData
 from ...platform.errors import BadInput
 from ...platform.training.outcome import Metric
-from ...platform.training.run import Run
 from ...platform.verification.bootstrap import PeopleOfPairs, Records, mean_of, paired_bootstrap
 from ...platform.verification.roc import OperatingPoint, measurable
-from .card import Card
+from .card import Card, licence_after
 from .embedding import embed, templates
-from .judging import CONFIDENCE, Gallery, Judged, card_point, judge, said_of_folds
+from .judging import CONFIDENCE, Judged, card_point, judge, said_of_folds
 from .kept import kept_beside
 from .learning import Learnt
 from .looking import Look, embedded
 from .networks import Recogniser
 from .pairs_picture import pairs_picture
 from .settings import FaceSettings
-from .shifted import CURVE_COLUMNS, SHIFT_COLUMNS, ShiftTest, few
+from .shifted import CURVE_COLUMNS, LAYER_COLUMNS, SHIFT_COLUMNS, Rows, ShiftTest, few
 from .teacher import Teacher
 from .writing import draw_resolutions, draw_roc, write_scores, write_table, write_weights
 
@@ -43,8 +41,9 @@ class Found:
     judged: Mapping[str, Judged]
     point: OperatingPoint | None = None
     least_quality: float | None = None
-    shifted: tuple[tuple[object, ...], ...] = ()
-    curve: tuple[tuple[object, ...], ...] = ()
+    shifted: Rows = ()
+    curve: Rows = ()
+    layers: Rows = ()
     resolutions: Mapping[str, list[tuple[int, float, float | None]]] = field(default_factory=dict)
 
 
@@ -53,19 +52,14 @@ class FaceReport:
 
     Args:
         settings: of the method.
-        data: with the test pictures and pairs.
-        run: the run; every process of it takes part.
+        test: of the run, whose every process takes part, and of its test pictures and pairs.
         teacher: frozen, on the run's device; `teacher_weights` (JSON) names them.
     """
 
-    def __init__(
-        self, settings: FaceSettings, data: FaceData, run: Run, teacher: Teacher, teacher_weights: Any
-    ) -> None:
-        self._settings, self._data, self._run = settings, data, run
+    def __init__(self, settings: FaceSettings, test: ShiftTest, teacher: Teacher, teacher_weights: Any) -> None:
+        self._settings, self._test = settings, test
         self._teacher, self._teacher_weights = teacher, teacher_weights
-        self._gallery = Gallery.of(data.test)
-        self._low = settings.degradation.at(settings.degradation.size)
-        self._test = ShiftTest(run, data, settings.judging, self._low, self._gallery)
+        self._data, self._run, self._low, self._gallery = test.data, test.run, test.low, test.gallery
         self._notes: list[str] = []
 
     def judged(self, student: Recogniser) -> Found:
@@ -82,14 +76,15 @@ class FaceReport:
         }  # fmt: skip
         if (curve := judged["student"].rejecting()) is not None:
             metrics["reject_area"] = Metric(curve.area / curve.area_at_random, REJECT_AREA, "lower")
+        layers: Rows = ()
         if judging.adapt != "none":
-            judged[FACE_BN], said = self._test.adapted(student)
-            self._notes += said
+            adapted = self._test.adapted(student)
+            judged[FACE_BN], layers = adapted.judged, adapted.layer_rows()
+            self._notes += adapted.notes
             metrics |= few(judged[FACE_BN], "adapted_")
-        point = card_point(judged["student"].verification.roc, judging.fmr)
-        least = self._limit(judged["student"], point)
-        under, shifted = self._test.table(student)
-        metrics |= under
+        point, least = self._limits(judged["student"])
+        under = self._test.table(student)
+        metrics |= under.metrics
         judged[HIGH] = self._of_teacher(None)
         judged[UP] = self._of_teacher(self._low.size)
         told = {name: judged[name].metrics(judging.fars) for name in (HIGH, UP)}
@@ -105,8 +100,8 @@ class FaceReport:
                 f"no TAR at FAR {', '.join(left_out)}: {self._impostors():,} impostor pairs are too few (ten over the rate are needed)"
             )
         return Found(
-            metrics, baselines, tuple(self._said()), judged, point, least, shifted, self._test.curve(student),
-            self._resolutions(student, judged),
+            metrics, baselines, tuple(self._said()), judged, point, least, under.rows, self._test.curve(student),
+            layers + under.layers, self._resolutions(student, judged),
         )  # fmt: skip
 
     def write(self, learnt: Learnt, found: Found) -> dict[str, str]:
@@ -114,10 +109,14 @@ class FaceReport:
         folder, judging = self._run.folder, self._settings.judging
         write_weights(folder, learnt.student)
         self._card(found).write(folder)
-        write_scores(folder, self._data.pairs, found.judged)
+        write_scores(folder, self._data, found.judged)
         artefacts = {"student": "student.safetensors", "card": "card.json", "pair_scores": "scores.safetensors"}
         artefacts |= draw_roc(folder, self._data.pairs.same, found.judged, self._low.in_words())
-        for name, columns, rows in (("shifts", SHIFT_COLUMNS, found.shifted), ("face_bn", CURVE_COLUMNS, found.curve)):
+        for name, columns, rows in (
+            ("shifts", SHIFT_COLUMNS, found.shifted),
+            ("face_bn", CURVE_COLUMNS, found.curve),
+            ("face_bn_layers", LAYER_COLUMNS, found.layers),
+        ):
             if rows:
                 write_table(folder / f"{name}.csv", columns, rows)
                 artefacts[name] = f"{name}.csv"
@@ -150,15 +149,14 @@ class FaceReport:
         sides = sorted(set(self._settings.judging.resolutions))
         if not sides:
             return {}
-        whole, own = self._data.test.size[0], self._low.size
+        whole = self._data.test.size[0]
         points: dict[str, list[tuple[int, float, float | None]]] = {"teacher": [], "student": []}
         for side in sides:
             found = self._of_teacher(side) if side < whole else judged[HIGH]
             points["teacher"].append((side, found.verification.mean, found.verification.deviation))
-            # The student's own input is made from a picture that was brought to this resolution before.
-            if side >= own:
-                seen = judged["student"] if side >= whole else self._through(student, side)
-                points["student"].append((side, seen.verification.mean, seen.verification.deviation))
+            # The student's own input is made from a picture that was brought to this resolution, and up again, before.
+            seen = judged["student"] if side >= whole else self._through(student, side)
+            points["student"].append((side, seen.verification.mean, seen.verification.deviation))
         return points
 
     def _through(self, student: Recogniser, side: int) -> Judged:
@@ -180,6 +178,17 @@ class FaceReport:
             f"student less {name}: {100 * found.value:+.1f} points of accuracy, 95 % interval {100 * found.low:+.1f} to "
             f"{100 * found.high:+.1f} (paired bootstrap over {drawn} of the test; no other seed was trained)"
         )
+
+    def _limits(self, student: Judged) -> tuple[OperatingPoint | None, float | None]:
+        """The card's threshold and least quality; a note says why there are none, where test pictures are not what a card prepares."""
+        if self._low.mode != "paper":
+            self._notes.append(
+                f"the card sets no threshold and no least quality: test pictures were degraded by chance ({self._low.mode}), and "
+                "whoever uses the card makes pictures small by its resampler alone"
+            )
+            return None, None
+        point = card_point(student.verification.roc, self._settings.judging.fmr)
+        return point, self._limit(student, point)
 
     def _limit(self, student: Judged, point: OperatingPoint | None) -> float | None:
         """The card's least quality, for its threshold; a note says what it does, or why there is none."""
@@ -213,7 +222,7 @@ class FaceReport:
             fmr=None if point is None else point.fmr, held_fmr=None if point is None else settings.judging.fmr,
             confidence=None if point is None else CONFIDENCE, least_quality=found.least_quality,
             teacher=self._teacher.name, teacher_licence=self._teacher.licence,
-            licence=f"follows from the data and from the teacher's: {self._teacher.licence}",
+            licence=licence_after(self._teacher.licence), data_sha256=self._data.content_hash(),
             trained_on=f"{self._data.name}, {len(train):,} pictures of {train.people:,} people, by {settings.algorithm}",
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...platform.data.degradation import LEAST_SIZE
 from ...platform.data.faces import FaceData, FaceImages
 from ...platform.data.shifts import LEVELS, SHIFTS
 from ...platform.errors import BadInput
@@ -14,7 +15,7 @@ from ...platform.privacy.validate import non_negative, positive_int, probability
 from ...platform.training.outcome import Metric
 from ...platform.verification.calibration import conformal_threshold
 from ...platform.verification.folds import Verification, identities_in_several_folds, verify
-from ...platform.verification.identification import Identification, identify
+from ...platform.verification.identification import Identification, OpenSetPoint, identify, open_set
 from ...platform.verification.quality import (
     Abstention,
     RejectCurve,
@@ -24,10 +25,12 @@ from ...platform.verification.quality import (
 )
 from ...platform.verification.roc import OperatingPoint, Roc, measurable
 from ...platform.verification.scores import pair_scores
+from .aird.face_bn import FEWEST, SURE
 
 ADAPT = ("none", "mix", "replace", "online")
 SHIFTED = ("both", "probes")
 RANKS = (1, 5, 20)
+OPEN_FAR = 0.1  # share of unknown probes that may find somebody
 CONFIDENCE = 0.95  # with which the threshold of a card holds its rate
 
 
@@ -48,7 +51,7 @@ class Judging:
         prior: of mix: the training's statistics count as so many faces.
         guard: of mix and replace: a quantile, such as 0.95, of what resampled faces show; layers that shift less stay as they are.
         adapt_curve: of mix: numbers of faces for which accuracy after FaceBN is told as well, without and under each shift.
-        resolutions: pixels a side at which the teacher is also scored, on pictures brought down to them and up again.
+        resolutions: pixels a side at which teacher and student are also scored, on pictures brought down to them and up again.
         show_pairs: pairs of test pictures that the report shows with their scores; 0: it shows no face.
     """
 
@@ -84,14 +87,37 @@ class Judging:
             raise BadInput(f"adapt is {self.adapt!r}", mend=f"use one of {', '.join(ADAPT)}")
         if self.adapt != "mix" and self.adapt_curve:
             raise BadInput(f"adapt_curve with adapt={self.adapt}", why="only a mixture serves any number of faces")
-        if self.adapt == "none" and self.guard is not None:
-            raise BadInput("FaceBN has a guard, and is not used", mend="set method.judging.adapt=mix")
+        if self.guard is not None:
+            probability(guard=self.guard)
+            if self.adapt == "none":
+                raise BadInput("FaceBN has a guard, and is not used", mend="set method.judging.adapt=mix")
+            if self.adapt == "online":
+                raise BadInput(
+                    "a guard with adapt=online",
+                    why="it judges one sample of faces, not a stream of them",
+                    mend="leave it out",
+                )
         non_negative(prior=self.prior)
         positive_int(adapt_faces=self.adapt_faces)
         positive_int(**{f"adapt_curve[{i}]": count for i, count in enumerate(self.adapt_curve)})
         positive_int(**{f"resolutions[{i}]": side for i, side in enumerate(self.resolutions)})
+        if low := [side for side in self.resolutions if side < LEAST_SIZE]:
+            raise BadInput(f"resolutions holds {low[0]}", why=f"pictures are brought to {LEAST_SIZE} pixels at least")
+        for name, faces in (("adapt_faces", self.adapt_faces), *(("adapt_curve", faces) for faces in self.adapt_curve)):
+            if faces < self.fewest:
+                raise BadInput(f"{name} is {faces}", why=self.fewest_in_words, mend=f"use {self.fewest} or more")
         if isinstance(self.show_pairs, bool) or not isinstance(self.show_pairs, int) or self.show_pairs < 0:
             raise BadInput(f"show_pairs is {self.show_pairs!r}", why="it is a whole number from 0 up")
+
+    @property
+    def fewest(self) -> int:
+        """How many faces FaceBN needs."""
+        return max(FEWEST.get(self.adapt, 1), 1 if self.guard is None else SURE)
+
+    @property
+    def fewest_in_words(self) -> str:
+        """The same, for an error."""
+        return f"adapt={self.adapt}{'' if self.guard is None else ' with a guard'} needs {self.fewest} faces at least"
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +129,14 @@ class Judged:
         verification: by folds.
         identification: where it is possible.
         quality: of the pairs (m,), that of the worse picture; None where the embeddings' lengths tell nothing.
+        strangers: what is found when every second person is not enrolled; None: too few probes of theirs.
     """
 
     scores: np.ndarray
     verification: Verification
     identification: Identification | None
     quality: np.ndarray | None = None
+    strangers: OpenSetPoint | None = None
 
     def rejecting(self) -> RejectCurve | None:
         """Wrong decisions among the pairs that are kept when those of least quality are left out; None: nothing to be seen."""
@@ -146,31 +174,43 @@ class Judged:
             for rank in RANKS:
                 if rank < self.identification.entries:
                     metrics[f"rank{rank}"] = Metric(self.identification.rate(rank), "fraction of probes", "higher")
+        if self.strangers is not None:
+            unit = "fraction of probes of every second person, found and believed; the others are not enrolled"
+            metrics[f"dir_at_far_{self.strangers.far:g}"] = Metric(self.strangers.dir, unit, "higher")
         return metrics
+
+
+def check_pairs(data: FaceData) -> None:
+    """Refuse pairs that cannot be verified, whatever their scores: none, fewer than two folds, folds of one kind."""
+    pairs = data.pairs
+    if not len(pairs):
+        raise BadInput(f"{data.name}: no pairs to verify", mend="give data.pairs, or let pairs be drawn")
+    verify(np.zeros(len(pairs)), pairs.same, pairs.fold)
 
 
 def judge(embeddings: np.ndarray, data: FaceData, gallery: Gallery | None, probes: np.ndarray | None = None) -> Judged:
     """From embeddings (n, D) of all test pictures; `probes` (n, D): as they are where they ask, if that is otherwise.
 
     Raises:
-        BadInput: no pairs, fewer than two folds, or embeddings that are not finite or nil.
+        BadInput: pairs that cannot be verified (`check_pairs`), or embeddings that are not finite or nil.
     """
     pairs = data.pairs
-    if not len(pairs):
-        raise BadInput(f"{data.name}: no pairs to verify", mend="give data.pairs, or let pairs be drawn")
     # Below one another: a picture has the row of its side.
     rows, below = (embeddings, 0) if probes is None else (np.concatenate([embeddings, probes]), len(embeddings))
     scores = pair_scores(rows, pairs.first, pairs.second + below)
-    found = None
+    found = strangers = None
     if gallery is not None:
         people = data.test.identities
-        found = identify(
-            rows[gallery.enrolled], people[gallery.enrolled], rows[gallery.probes + below], people[gallery.probes]
-        )
+        asked = rows[gallery.probes + below], people[gallery.probes]
+        found = identify(rows[gallery.enrolled], people[gallery.enrolled], *asked)
+        half = gallery.enrolled[::2]
+        unknown = int((~np.isin(people[gallery.probes], people[half])).sum())
+        if measurable((OPEN_FAR,), unknown):
+            (strangers,) = open_set(rows[half], people[half], *asked, (OPEN_FAR,))
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
     told = not np.allclose(lengths, lengths.mean(), rtol=1e-5, atol=0)
     quality = pair_quality(lengths, pairs.first, pairs.second + below) if told else None
-    return Judged(scores, verify(scores, pairs.same, pairs.fold), found, quality)
+    return Judged(scores, verify(scores, pairs.same, pairs.fold), found, quality, strangers)
 
 
 def card_point(roc: Roc, fmr: float) -> OperatingPoint | None:

@@ -18,6 +18,7 @@ from .face_report import FaceReport
 from .learning import fit_student
 from .preparing import check_sizes, prepare_teacher
 from .settings import FaceSettings
+from .shifted import ShiftTest
 from .writing import draw_learning
 
 NOT_PRIVATE = "student and teacher learnt from records and who is on them, without noise"
@@ -31,13 +32,15 @@ class FaceRecognition(FaceSettings):
     charges: ClassVar[bool] = False
 
     def fit(self, data: FaceData, run: Run) -> Outcome:
-        """Make ready the teacher, train the student, judge both.
+        """Check that the end can be reached; make ready the teacher, train the student, judge both.
 
         Raises:
             BadInput: settings, teacher and data do not fit.
             RunFailed: a training diverged.
         """
         check_sizes(self.degradation, data.train.size)
+        test = ShiftTest.of(run, data, self)
+        test.check(self.student.fresh(side=self.side, channels=3, seed=0))
         identity = data.train.content_hash()
         train = data.train
         prepared = prepare_teacher(
@@ -47,7 +50,7 @@ class FaceRecognition(FaceSettings):
             run, self, train.pictures, train.identities, classes=train.people, views=prepared.views, teacher_head=prepared.head,
             identity={"data": identity, "teacher": prepared.identity},
         )  # fmt: skip
-        report = FaceReport(self, data, run, prepared.teacher, prepared.weights)
+        report = FaceReport(self, test, prepared.teacher, prepared.weights)
         found = report.judged(learnt.student)
         artefacts: dict[str, str] = {}
         if run.world.first:

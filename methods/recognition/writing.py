@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
 from torch import nn
 
-from ...platform.data.faces import FacePairs
+from ...platform.data.faces import FaceData
 from ...platform.training.files import write_text
 from ...platform.training.metrics import read_metrics
 from ...platform.training.values import save_value
@@ -30,12 +31,27 @@ def write_weights(folder: Path, network: nn.Module) -> None:
     save_file(state, folder / STUDENT)
 
 
-def write_scores(folder: Path, pairs: FacePairs, judged: Mapping[str, Judged]) -> None:
-    """Keep each pair's score and whether it was judged rightly, for a paired comparison of runs; no picture is named."""
+def columns_of(data: FaceData, numbers: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What is kept of pairs (those with these numbers, int64 (n,); None: all) beside their scores.
+
+    Truth and fold, numbers of the pictures, and numbers of the people on them where it is known who is who; no names.
+    """
+    pairs = data.pairs
+    chosen = np.arange(len(pairs)) if numbers is None else numbers
+    first, second = pairs.first[chosen], pairs.second[chosen]
+    found = {"same": pairs.same[chosen], "fold": pairs.fold[chosen], "first": first, "second": second}
+    if data.test.identified:
+        who = data.test.identities
+        found |= {"first_person": who[first], "second_person": who[second]}
+    return found
+
+
+def write_scores(folder: Path, data: FaceData, judged: Mapping[str, Judged]) -> None:
+    """Keep each pair's score and whether it was judged rightly, for a paired comparison of runs; nothing is named."""
     value = {
-        "same": pairs.same, "fold": pairs.fold, "first": pairs.first, "second": pairs.second,
+        **columns_of(data),
         **{name: {"scores": one.scores, "correct": one.verification.correct} for name, one in judged.items()},
-    }  # fmt: skip
+    }
     save_value(folder / SCORES, value)
 
 
@@ -50,16 +66,16 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def draw_roc(folder: Path, same: np.ndarray, judged: Mapping[str, Judged], title: str) -> dict[str, str]:
-    """Draw ROC curves of everything that was judged, who was found, errors over what is left out, and the scores of the first."""
+    """Draw ROC and DET of everything that was judged, who was found, errors over what is left out, and the scores of the first."""
     # Plots are drawn at the end; their library takes a while to import.
-    from ...platform.report.chart import as_file
-    from ...platform.report.verification_plots import cmc_plot, reject_plot, roc_plot, score_histogram
+    from ...platform.report.verification_plots import cmc_plot, det_plot, reject_plot, roc_plot, score_histogram
 
     first = next(iter(judged.values()))
     curves = {name: one.verification.roc for name, one in judged.items()}
     threshold = float(np.mean(first.verification.thresholds))
     drawings = {
         "roc": roc_plot(curves, title, width=PLOT_WIDTH),
+        "det": det_plot(curves, title, width=PLOT_WIDTH),
         "scores": score_histogram(first.scores, same, title, threshold=threshold, width=PLOT_WIDTH),
     }
     ranked = {name: one.identification for name, one in judged.items() if one.identification is not None}
@@ -68,6 +84,13 @@ def draw_roc(folder: Path, same: np.ndarray, judged: Mapping[str, Judged], title
     rejecting = {name: curve for name, one in judged.items() if (curve := one.rejecting()) is not None}
     if rejecting:
         drawings["reject"] = reject_plot(rejecting, title, width=PLOT_WIDTH)
+    return write_drawings(folder, drawings)
+
+
+def write_drawings(folder: Path, drawings: Mapping[str, Any]) -> dict[str, str]:
+    """Write drawings of the page as files; give these by name."""
+    from ...platform.report.chart import as_file
+
     for name, drawing in drawings.items():
         write_text(folder / f"{name}.svg", as_file(drawing))
     return {name: f"{name}.svg" for name in drawings}

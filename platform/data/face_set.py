@@ -105,7 +105,7 @@ class FaceSet:
             maker = MaskMaker(templates=Path(self.templates) if self.templates else None)
             test = with_masks(test, maker, fraction=self.masked, seed=self.protocol_seed).faces
             told.append(f"{self.masked:.0%} of the bare test faces were given a synthetic mask.")
-        return FaceData(train, test, found.pairs, self.name, " ".join(told), self.protocol_seed)
+        return FaceData(train, test, found.pairs, self.name, " ".join(told), self.protocol_seed, self.masked)
 
     def _read(self) -> FaceData:
         """Both parts and the pairs; the protocol says how they came about."""

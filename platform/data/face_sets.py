@@ -11,7 +11,7 @@ pairs of those that are verified.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BadInput
@@ -24,6 +24,7 @@ from .faces import FaceData
 from .insightface_bin import bin_faces
 from .procedural_faces import draw_people
 
+BARE, UNKNOWN = "bare", "unknown"
 STRANGERS = 1_000_000  # number of the first drawn person to be tested: nobody draws as many to learn from
 
 
@@ -39,6 +40,8 @@ class FacesFolder(OwnFaces):
         pairs: a pairs.txt in LFW's or MFR2's dialect, or of paths (see `face_pairs`), about the test part; None: pairs are drawn.
         missing: "refuse", or "leave_out" pairs of pictures that are not there.
         mask_labels: MFR2's list of which test pictures show a mask; None: `mask_pattern` tells, if anything does.
+        wearers: what holds of the test faces where neither of them is given: all are "bare", or who wears a mask is "unknown". Where
+            one is given it tells of every picture, and this of none.
     """
 
     name: str = "faces_folder"
@@ -48,15 +51,27 @@ class FacesFolder(OwnFaces):
     pairs: str | None = None
     missing: str = REFUSE
     mask_labels: str | None = None
+    wearers: str = BARE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         positive_int(test_people=self.test_people)
         one_of((REFUSE, LEAVE_OUT), missing=self.missing)
+        one_of((BARE, UNKNOWN), wearers=self.wearers)
+        if self.masked and not self._wearers_known:
+            raise BadInput(
+                f"masked is {self.masked}, and wearers is unknown",
+                why="synthetic masks are put on bare faces, and nothing tells which are",
+                mend="give data.mask_labels or data.mask_pattern, or leave data.masked out",
+            )
         if self.faces is not None and not (self.train is None and self.test is None):
             raise BadInput(
                 "faces is given with train or test", why="it is split into both", mend="give one or the others"
             )
+
+    @property
+    def _wearers_known(self) -> bool:
+        return self.wearers == BARE or self.mask_labels is not None or bool(self.mask_pattern)
 
     def _read(self) -> FaceData:
         if self.faces is None and self.test is None:
@@ -78,6 +93,9 @@ class FacesFolder(OwnFaces):
             how = f"{self.name}: separate folders.{train_lost}{test_lost}"
         if self.mask_labels is not None:
             test = with_mask_labels(test, self.place(self.mask_labels))
+        if not self._wearers_known:
+            test = replace(test, wearers_known=False)
+            how += " Who of the tested wears a mask is not known."
         if self.pairs is None:
             return FaceData(train, test, self.drawn_pairs(test), self.name, f"{how} {self.drawn_in_words(test)}")
         read = read_pairs(

@@ -107,10 +107,11 @@ class FaceImages:
         identities: int64 (n,), 0 .. people - 1, every number used.
         names: of the pictures, unique: a path in their folder.
         media: int64 (n,): which video or session a picture comes from; two of one medium are nearly the same. None: one each.
-        masked: bool (n,): whether the face wears a mask; None: unknown.
+        masked: bool (n,): whether the face wears a mask; None: none does, unless nobody knows (`wearers_known`).
         people_names: of the identities, in their order; empty: unknown.
         identified: whether every person has one identity only. False where nothing is known but pairs (an InsightFace `.bin`): two
             identities may then be one person, so nobody can be looked for among the others.
+        wearers_known: whether it is known who wears a mask. False where some do and nothing tells who; `masked` is then None.
     """
 
     pictures: Pictures
@@ -120,6 +121,7 @@ class FaceImages:
     masked: np.ndarray | None = None
     people_names: tuple[str, ...] = ()
     identified: bool = True
+    wearers_known: bool = True
 
     def __post_init__(self) -> None:
         n = len(self.pictures)
@@ -138,6 +140,8 @@ class FaceImages:
             given = getattr(self, what)
             if given is not None and np.asarray(given).shape != (n,):
                 raise BadInput(f"{what} of shape {np.asarray(given).shape} for {n} pictures")
+        if not self.wearers_known and self.masked is not None:
+            raise BadInput("masked tells who wears a mask, and wearers_known is false", mend="give one of them")
         object.__setattr__(self, "identities", identities.astype(np.int64))
 
     def __len__(self) -> int:
@@ -169,14 +173,17 @@ class FaceImages:
             masked=None if self.masked is None else np.asarray(self.masked)[kept],
             people_names=tuple(self.people_names[one] for one in who.tolist()) if self.people_names else (),
             identified=self.identified,
+            wearers_known=self.wearers_known,
         )
 
     def content_hash(self) -> str:
-        """SHA-256 over pictures and identities, and over who wears a mask, where that is known."""
+        """SHA-256 over pictures and identities, and over who wears a mask, where some do."""
         digest = hashlib.sha256(self.pictures.content_hash().encode())
         digest.update(np.ascontiguousarray(self.identities).data)
         if self.masked is not None:
             digest.update(np.ascontiguousarray(self.masked, dtype=bool).data)
+        if not self.wearers_known:
+            digest.update(b"wearers unknown")
         return digest.hexdigest()
 
 
@@ -210,6 +217,7 @@ class FaceData:
     """Faces to learn from, faces of other people to be scored on, and the pairs among those that are verified.
 
     `protocol` says in words how the parts came about; `protocol_seed` decides all that is drawn for the test, whatever a run's seed.
+    `masks_put`: fraction of the bare test faces whose mask is a synthetic one; `test.masked` does not tell it from a real one.
     """
 
     train: FaceImages
@@ -218,6 +226,7 @@ class FaceData:
     name: str
     protocol: str
     protocol_seed: int = 7
+    masks_put: float = 0.0
 
     def __post_init__(self) -> None:
         numbers = np.concatenate([self.pairs.first, self.pairs.second])

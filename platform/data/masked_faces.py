@@ -33,7 +33,7 @@ class MaskedFaces:
 def with_masks(faces: FaceImages, maker: PutsMasks, *, fraction: float = 1.0, seed: int) -> MaskedFaces:
     """Return the same faces in the same order, in memory, a fraction of the bare ones with a mask.
 
-    Faces that are known to wear a real mask keep it and are marked as masked; where that is unknown, a face counts as bare.
+    Faces that wear a real mask keep it and are marked as masked, like those that are given one.
 
     Args:
         faces: n pictures.
@@ -42,10 +42,16 @@ def with_masks(faces: FaceImages, maker: PutsMasks, *, fraction: float = 1.0, se
         seed: decides what is drawn, whoever else draws.
 
     Raises:
-        BadInput: the fraction is none.
+        BadInput: the fraction is none, or nobody knows which faces are bare.
     """
     if not 0 <= fraction <= 1:
         raise BadInput(f"fraction is {fraction!r}", why="it is a part of the faces", mend="use 0 to 1")
+    if not faces.wearers_known:
+        raise BadInput(
+            "synthetic masks on faces of whom some wear a real one",
+            why="nobody knows who, and a mask over a mask is none that anybody wears",
+            mend="tell who wears one, by data.mask_labels or data.mask_pattern",
+        )
     real = np.zeros(len(faces), bool) if faces.masked is None else np.asarray(faces.masked, dtype=bool)
     bare = np.flatnonzero(~real)
     drawn = np.random.default_rng(seed).permutation(bare)[: round(fraction * len(bare))]

@@ -130,7 +130,8 @@ def adapt_bn(
         mode: mix (from few faces on), replace (needs many), online (follows batches in their order; `images` may be few).
         prior: of mix: the training's statistics count as so many faces (16 to 128); 0 is replace.
         max_images: use so many: of a tensor a random choice, of batches the first.
-        batch: faces in a forward pass. More faces than that need a pass for each layer.
+        batch: faces in a forward pass. More faces than that need a pass for each layer. Of online: those that are moved towards at a
+            time, of a tensor; a last one that is left alone is looked at with those before.
         fewest: refuse fewer faces; None: 200 for replace, 1 for mix (with a note below 8).
         rate: of online: what a batch counts.
         guard: adapt a layer only if its shift exceeds this quantile (such as 0.95) of what resampled faces of the same number show
@@ -147,6 +148,9 @@ def adapt_bn(
     if mode == "online":
         for one in _batches(images, max_images, batch):
             adapted.update(one)
+        adapted.notes = (
+            f"FaceBN, online: statistics of {adapted.faces} faces, without labels, each batch at a share of {rate:.3g}",
+        )
         return adapted
     faces = _collected(images, max_images, generator)
     count = len(faces)
@@ -217,13 +221,21 @@ def _check_images(images: object) -> None:
 def _batches(images: Tensor | Iterable[Tensor], most: int | None, batch: int) -> Iterator[Tensor]:
     """Batches as they come, `most` images in all."""
     left = most
-    for one in images.split(batch) if isinstance(images, Tensor) else images:
+    for one in _pieces(images[:most], batch) if isinstance(images, Tensor) else images:
         _check_images(one)
         kept = one if left is None else one[:left]
         left = None if left is None else left - len(kept)
         yield kept
         if left == 0:
             return
+
+
+def _pieces(images: Tensor, batch: int) -> list[Tensor]:
+    """Parts of `batch` images; one that would be alone goes with those before it, since it says nothing of how faces vary."""
+    parts = list(images.split(batch))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _collected(images: Tensor | Iterable[Tensor], most: int | None, generator: Generator | None) -> Tensor:

@@ -7,8 +7,6 @@ faces that a general recogniser sees without masks; a classifier, by labels. Wha
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,24 +18,23 @@ from ....platform.data.faces import FaceData, FaceImages
 from ....platform.data.masked_faces import with_masks
 from ....platform.errors import BadInput
 from ....platform.privacy.statement import uncovered
-from ....platform.training.files import write_text
 from ....platform.training.outcome import Outcome
 from ....platform.training.run import Run
 from ....platform.verification.roc import OperatingPoint
 from ..card import FILE as CARD
-from ..card import STUDENT, Card
+from ..card import STUDENT, Card, licence_after
 from ..judging import CONFIDENCE, card_point, said_of_folds
 from ..preparing import prepare_teacher
 from ..teacher import Teacher
 from ..terms import Terms
-from .judging import COLUMNS, Judged, embeddings, judge_real, judge_synthetic, really_masked
+from .judging import Judged, embeddings, judge_real, judge_synthetic, really_masked
 from .learning import Found, Learner
 from .saved import ARCHITECTURE, write_recogniser
 from .settings import Settings
 from .stages import MaskedRecogniser
+from .writing import prefixed, write_judged
 
 NOT_PRIVATE = "the recogniser was learnt from faces and their labels without noise"
-TABLE = "verification.csv"
 Embedded = Callable[[FaceImages], np.ndarray]
 
 
@@ -59,6 +56,12 @@ class G2D(Settings):
             raise BadInput(
                 f"{data.name} holds no faces to learn from", mend="give data.train=FOLDER, or data.faces=FOLDER"
             )
+        if data.masks_put:
+            raise BadInput(
+                f"{data.masks_put:.0%} of the bare test faces of {data.name} wear a synthetic mask",
+                why="G2D puts masks of its own on bare test faces, and would report these as real ones",
+                mend="leave data.masked out",
+            )
         train = data.train
         prepared = prepare_teacher(
             run, self.teacher, Terms(), self.classifying.head, train.pictures, train.identities, classes=train.people,
@@ -76,17 +79,18 @@ class G2D(Settings):
             return embeddings(run, teacher, faces, lambda pictures: pictures, mirror=mirror)
 
         found.notes += said_of_folds(data)
-        masked = self._masked_copies(data)
-        table: list[list[str]] = []
-        judged = self._judge(data, masked, ours, found, table, whose="recogniser")
+        masked = self._masked_copies(data) if data.test.wearers_known else None
+        judged = self._judge(data, masked, ours, found)
         for name, one in judged.items():
-            found.metrics |= {_prefixed(name, key): metric for key, metric in one.metrics().items()}
-        reference = self._judge(data, masked, theirs, Found(), table, whose=f"teacher, {teacher.name}")
+            found.metrics |= {prefixed(name, key): metric for key, metric in one.metrics().items()}
+        reference = self._judge(data, masked, theirs, Found())
         for name, one in reference.items():
             found.baselines[f"teacher, {name} masks"] = one.metrics()
         if run.world.first:
-            self._write(data, run, recogniser, teacher, self._operating_point(judged), table)
-        found.artefacts |= {"student": STUDENT, "card": CARD, "verification": TABLE}
+            self._write_card(data, run, recogniser, teacher, self._operating_point(judged))
+            networks = {"recogniser": judged, f"teacher, {teacher.name}": reference}
+            found.artefacts |= write_judged(run.folder, data, networks)
+        found.artefacts |= {"student": STUDENT, "card": CARD}
         return Outcome(
             self.algorithm, found.metrics, uncovered(NOT_PRIVATE), artefacts=found.artefacts, baselines=found.baselines,
             notes=tuple(found.notes),
@@ -99,18 +103,18 @@ class G2D(Settings):
         # Not by the run's seed: runs of all seeds are scored on the same masks.
         return with_masks(data.test, self.masks, seed=data.protocol_seed).faces
 
-    def _judge(
-        self,
-        data: FaceData,
-        masked: FaceImages,
-        embedded: Embedded,
-        found: Found,
-        table: list[list[str]],
-        *,
-        whose: str,
-    ) -> dict[str, Judged]:
-        """Verification behind synthetic masks, and behind real ones where the data know of any."""
+    def _judge(self, data: FaceData, masked: FaceImages | None, embedded: Embedded, found: Found) -> dict[str, Judged]:
+        """Verification behind synthetic masks, and behind real ones where the data know of any.
+
+        `masked` are the test faces with synthetic masks; None: nobody knows who wears a real one, so pairs are verified as they are.
+        """
         bare = embedded(data.test)
+        if masked is None:
+            found.notes.append(
+                "the data do not say who wears a mask: all pairs are verified as they are; synthetic masks, kinds of pairs, ranks and "
+                "the card's threshold, which is one of bare pairs, are left out"
+            )
+            return {"real": judge_real(data, bare)}
         real = really_masked(data.test)
         judged: dict[str, Judged] = {}
         try:
@@ -124,9 +128,7 @@ class G2D(Settings):
             if judged["real"].without_rows:
                 found.notes.append(f"kinds of pairs with real masks are not measured: {judged['real'].without_rows}")
         elif data.test.masked is None:
-            found.notes.append("the data do not say who wears a mask: test faces are taken to be bare")
-        for name, one in judged.items():
-            table += one.table(f"{whose}, {name} masks")
+            found.notes.append("the data name no masks: all test faces are taken to be bare")
         return judged
 
     def _operating_point(self, judged: dict[str, Judged]) -> OperatingPoint | None:
@@ -134,24 +136,15 @@ class G2D(Settings):
         bare = [row for one in judged.values() for row in one.rows if row.kind == "U-U"]
         return next((point for row in bare if (point := card_point(row.own.roc, self.judging.fmr)) is not None), None)
 
-    def _write(
-        self, data: FaceData, run: Run, recogniser: MaskedRecogniser, teacher: Teacher, point: OperatingPoint | None,
-        table: list[list[str]],
-    ) -> None:  # fmt: skip
+    def _write_card(
+        self, data: FaceData, run: Run, recogniser: MaskedRecogniser, teacher: Teacher, point: OperatingPoint | None
+    ) -> None:
         card = Card(
             ARCHITECTURE, resolution=self.size, embedding_length=recogniser.embedding_length, aligned=data.train.size[0],
             resampler=self.resampler, flipped=self.judging.mirror, threshold=point.threshold if point else None,
             fmr=point.fmr if point else None, held_fmr=self.judging.fmr if point else None,
             confidence=CONFIDENCE if point else None,
-            teacher=teacher.name, teacher_licence=teacher.licence, trained_on=f"{data.name}, seed {run.seed}",
+            teacher=teacher.name, teacher_licence=teacher.licence, licence=licence_after(teacher.licence),
+            trained_on=f"{data.name}, seed {run.seed}", data_sha256=data.content_hash(),
         )  # fmt: skip
         write_recogniser(run.folder, recogniser, self.network, card)
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(table)
-        write_text(run.folder / TABLE, out.getvalue())
-
-
-def _prefixed(name: str, key: str) -> str:
-    return key if name == "synthetic" else f"{name}_{key}"

@@ -31,12 +31,19 @@ CARDS = st.builds(
     least_quality=NUMBERS,
     teacher=st.text(max_size=5),
     trained_on=st.text(max_size=5),
+    data_sha256=st.text(max_size=5),
 )
 
 
 @given(CARDS)
 def test_a_card_survives_json(card: Card) -> None:
     assert Card.from_json(json.loads(json.dumps(card.to_json(), allow_nan=False))) == card
+
+
+def test_a_card_of_an_earlier_version_is_read_and_names_no_data() -> None:
+    earlier = Card("resnet_small", 16, 128, data_sha256="ab").to_json()
+    del earlier["data_sha256"]
+    assert Card.from_json(earlier) == Card("resnet_small", 16, 128)
 
 
 def written(folder: Path, **changes: object) -> Card:

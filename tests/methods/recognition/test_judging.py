@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from stillhouse.methods.recognition.judging import Judged, card_point, judge, people_in_several_folds
+from stillhouse.methods.recognition.judging import Gallery, Judged, card_point, judge, people_in_several_folds
 from stillhouse.platform.data.faces import FaceData, FacePairs
 from stillhouse.platform.verification.folds import verify
 from stillhouse.platform.verification.roc import roc
 
-from .few_faces import few_faces
+from .few_faces import few_faces, people
 
 DATA = few_faces()
 
@@ -71,3 +71,25 @@ def test_all_pairs_are_judged_whatever_folds_share() -> None:
     rows = np.eye(DATA.test.people)[DATA.test.identities] + 0.01
     mixed = replace(DATA, pairs=replace(DATA.pairs, fold=np.arange(len(DATA.pairs)) % 3))
     assert judge(rows, mixed, None).verification.mean == pytest.approx(1.0)
+
+
+def test_strangers_are_those_whom_every_second_enrolment_leaves_out() -> None:
+    """Of 100 people with two probes each 50 are not enrolled; ten of their 100 probes may find somebody."""
+    shown = people(100, 4, 5)
+    gallery = Gallery.of(shown)
+    assert gallery is not None
+    rows = np.eye(100)[shown.identities]
+    data = replace(DATA, test=shown)
+    sure = judge(rows, data, gallery)
+    assert sure.strangers is not None and (sure.strangers.known, sure.strangers.unknown) == (100, 100)
+    assert sure.metrics(())["dir_at_far_0.1"].value == 1.0
+    # Twenty probes of those that are not enrolled look like somebody who is, as much as anybody does.
+    mistaken = rows.copy()
+    strangers = [probe for probe in gallery.probes if shown.identities[probe] % 2 == 1][:20]
+    mistaken[strangers] = np.eye(100)[0]
+    found = judge(mistaken, data, gallery)
+    assert found.identification is not None and found.strangers is not None
+    assert found.strangers.dir == 0.0 and found.strangers.false_alarms == 0
+    few = judge(rows[:396], replace(data, test=shown.take(np.arange(396))), Gallery.of(shown.take(np.arange(396))))
+    assert few.identification is not None and few.strangers is None
+    assert "dir_at_far_0.1" not in few.metrics(())

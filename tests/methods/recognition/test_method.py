@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,8 +37,9 @@ from .few_faces import LITTLE, SIDE, SMALL, few_faces, method, people, silent_ru
 
 CRRCD = Terms(kd=0.5, crrcd=2.0, crrcd_settings=Relation(negatives=4, queue=16, dimension=8, hidden=8))
 DATA = few_faces()
+ONE = replace(LITTLE, epochs=1)
 JUDGED = Judging(
-    fars=(0.1, 0.001), fmr=0.1, adapt="mix", shifts=("dark",), adapt_curve=(4, 500), resolutions=(8, 16, 32)
+    fars=(0.1, 0.001), fmr=0.1, adapt="mix", shifts=("dark",), adapt_curve=(4, 500), resolutions=(4, 8, 16, 32)
 )
 
 
@@ -70,10 +73,12 @@ def test_what_it_writes(finished: tuple[Path, Outcome, FaceRecognition]) -> None
         "student",
         "card",
         "roc",
+        "det",
         "cmc",
         "scores",
         "shifts",
         "face_bn",
+        "face_bn_layers",
         "resolutions",
         "pairs",
         "learning_crrcd",
@@ -82,9 +87,18 @@ def test_what_it_writes(finished: tuple[Path, Outcome, FaceRecognition]) -> None
     rows = (folder / "face_bn.csv").read_text().splitlines()
     assert rows[0] == "shift,faces,accuracy,change" and len(rows) == 1 + 2 * 2
     assert rows[2].startswith("none,36,")  # no more than there are
+    shifts = list(csv.DictReader((folder / "shifts.csv").open()))
+    assert [row["faces"] for row in shifts] == ["", "36"]
+    layers = list(csv.DictReader((folder / "face_bn_layers.csv").open()))
+    assert set(layers[0]) == {"shift", "side", "layer", "channels", "shift in s.d.", "KL", "noise", "adapted"}
+    assert {(row["shift"], row["side"]) for row in layers} == {("none", "both"), ("dark", "both")}
+    # What was taken down further than the student's own 8 pixels is on its curve too.
+    assert re.search(r"student [\d.]+ % at 4,", (folder / "resolutions.svg").read_text())
     assert "tells nothing apart at" in (folder / "learning_crrcd.svg").read_text()
     kept = load_value(folder / "scores.safetensors")
     assert kept["same"].tolist() == DATA.pairs.same.tolist()
+    assert kept["first_person"].tolist() == DATA.test.identities[DATA.pairs.first].tolist()
+    assert kept["second_person"].tolist() == DATA.test.identities[DATA.pairs.second].tolist()
     assert kept["student"]["correct"].mean() == pytest.approx(outcome.metrics["verification_accuracy"].value, abs=0.02)
     card = Card.read(folder)
     assert (card.architecture, card.resolution, card.embedding_length, card.aligned) == ("resnet20", 8, 24, SIDE)
@@ -92,6 +106,7 @@ def test_what_it_writes(finished: tuple[Path, Outcome, FaceRecognition]) -> None
     made = conformal_threshold(impostors, 0.1, confidence=0.95)
     assert card.threshold == made.threshold and card.fmr == np.mean(impostors >= made.threshold) < 0.1
     assert (card.held_fmr, card.confidence) == (0.1, 0.95)
+    assert card.data_sha256 == DATA.content_hash() and "follows from the data" in card.licence
     assert card.resampler == own.degradation.resampler and card.teacher == "resnet20 at 16 px, trained here"
 
 
@@ -279,9 +294,42 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     tested = replace(DATA.test, pictures=InMemory(np.zeros((len(DATA.test), 3, SIDE, 40), np.uint8)))
     with pytest.raises(BadInput, match="square"):
         execute(method(), FaceData(oblong, tested, DATA.pairs, "oblong", "x"), silent_run(tmp_path / "3"))
-    empty = FacePairs(*(np.zeros(0, np.int64) for _ in range(4)))
-    with pytest.raises(BadInput, match="no pairs to verify"):
-        execute(method(), FaceData(DATA.train, DATA.test, empty, "unpaired", "x"), silent_run(tmp_path / "4"))
+
+
+def test_pictures_degraded_by_chance_set_no_threshold(tmp_path: Path) -> None:
+    own = method(
+        degradation=Degradation(8, mode="realistic"),
+        judging=Judging(fars=(0.1,), fmr=0.1, abstain_error=0.6),
+        recipe=ONE,
+    )
+    outcome = execute(own, DATA, silent_run(tmp_path / "run"))
+    card = Card.read(tmp_path / "run")
+    assert (card.threshold, card.fmr, card.held_fmr, card.confidence, card.least_quality) == (None,) * 5
+    (note,) = [note for note in outcome.notes if "the card sets no" in note]
+    assert "no threshold and no least quality" in note and "degraded by chance (realistic)" in note
+
+
+EMPTY = FacePairs(*(np.zeros(0, np.int64) for _ in range(4)))
+
+
+@pytest.mark.parametrize(
+    ("judging", "data", "match"),
+    [({}, replace(DATA, pairs=EMPTY), "no pairs to verify"),
+     ({"adapt": "replace"}, DATA, r"36 test faces.*needs 200 faces"),
+     ({"adapt": "mix", "guard": 0.9, "shifts": ("dark",), "shifted": "probes"},
+      replace(DATA, pairs=FacePairs(DATA.pairs.first, DATA.pairs.second % 4, DATA.pairs.same, DATA.pairs.fold),
+              test=replace(DATA.test, identified=False)), r"4 probes.*with a guard needs 8 faces")],
+)  # fmt: skip
+def test_what_could_only_fail_at_the_end_is_refused_before_anything_is_trained(
+    judging: dict[str, object], data: FaceData, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*args: object, **more: object) -> None:
+        raise AssertionError("something was trained")
+
+    monkeypatch.setattr("stillhouse.methods.recognition.method.prepare_teacher", trained)
+    monkeypatch.setattr("stillhouse.methods.recognition.method.fit_student", trained)
+    with pytest.raises(BadInput, match=match):
+        execute(method(judging=Judging(**judging)), data, silent_run(tmp_path / "run"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +346,12 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
     ("settings", "match"),
     [({"shifts": ("drak",)}, "no shift"), ({"adapt": "all"}, "adapt is 'all'"), ({"adapt_curve": (8,)}, "only a mixture"),
      ({"guard": 0.9}, "is not used"), ({"level": 6}, "1 .. 5"), ({"fmr": 0.0}, "strictly between"),
-     ({"abstain_error": 1.5}, "strictly between"), ({"show_pairs": -1}, "from 0 up"), ({"shifted": "first"}, "shifted is 'first'")],
+     ({"abstain_error": 1.5}, "strictly between"), ({"show_pairs": -1}, "from 0 up"), ({"shifted": "first"}, "shifted is 'first'"),
+     ({"resolutions": (8, 3)}, "resolutions holds 3"), ({"adapt": "replace", "adapt_faces": 199}, "adapt=replace needs 200 faces"),
+     ({"adapt": "mix", "guard": 0.9, "adapt_curve": (8, 7)}, "adapt_curve is 7.*with a guard needs 8 faces"),
+     ({"adapt": "mix", "guard": 0.9, "adapt_faces": 7}, "adapt_faces is 7.*with a guard needs 8 faces"),
+     ({"adapt": "online", "adapt_faces": 1}, "adapt=online needs 2 faces"), ({"adapt": "online", "guard": 0.9}, "not a stream"),
+     ({"adapt": "mix", "guard": 1.5}, "strictly between")],
 )  # fmt: skip
 def test_judging_that_cannot_be_is_refused(settings: dict[str, object], match: str) -> None:
     with pytest.raises(BadInput, match=match):

@@ -145,6 +145,30 @@ def test_masks_are_told_by_names_or_by_a_list(tmp_path: Path) -> None:
     assert load(listed).test.masked.tolist() == [False, False, False, True] * 2
 
 
+def test_where_nothing_tells_who_wears_a_mask_the_settings_say_whether_all_are_bare(tmp_path: Path) -> None:
+    write_lfw_like(tmp_path / "faces", 4)
+    settings = FacesFolder(root=str(tmp_path), faces="faces", test_people=2, size=12, draw=FEW)
+    unknown = dataclasses.replace(settings, wearers="unknown")
+    assert load(settings).test.wearers_known
+    found = load(unknown)
+    assert not found.test.wearers_known and found.test.masked is None and found.train.wearers_known
+    assert "Who of the tested wears a mask is not known." in found.protocol
+    # What tells of every picture leaves nothing for the setting to say.
+    told = load(dataclasses.replace(unknown, mask_pattern="_0001")).test
+    assert told.wearers_known and told.masked.tolist() == [True, False, False, False] * 2
+    labels = [f"{name}, {i}, no-mask" for name in PEOPLE for i in range(1, 5)]
+    (tmp_path / "labels.txt").write_text("\n".join(labels))
+    assert load(dataclasses.replace(unknown, mask_labels="labels.txt")).test.wearers_known
+    with pytest.raises(BadInput, match=r"masked is 0\.5, and wearers is unknown"):
+        dataclasses.replace(unknown, masked=0.5)
+    assert dataclasses.replace(unknown, masked=0.5, mask_pattern="_0001").masked == 0.5
+
+
+def test_mfr2_without_its_labels_knows_no_wearer() -> None:
+    held = yaml.safe_load((CONFIGS / "mfr2.yaml").read_text())
+    assert held["mask_labels"] is None and held["wearers"] == "unknown"
+
+
 def test_a_bin_file_is_scored_and_a_folder_learnt_from(tmp_path: Path) -> None:
     faces, _ = read_faces(write_lfw_like(tmp_path / "train", 2), prepare=Exact(12))
     raw = [faces.pictures.files.raw(i) for i in range(8)]
@@ -190,6 +214,7 @@ def test_test_faces_can_be_given_synthetic_masks() -> None:
     bare, masked = load(settings), load(dataclasses.replace(settings, masked=0.5))
     assert masked.test.masked.sum() == 8 and "50% of the bare test faces were given a synthetic mask" in masked.protocol
     assert bare.test.masked is None and masked.train.content_hash() == bare.train.content_hash()
+    assert (bare.masks_put, masked.masks_put) == (0.0, 0.5)
     same = [(bare.test.read([i]) == masked.test.read([i])).all() for i in range(16)]
     assert (np.array(same) == ~masked.test.masked).all()
 
@@ -198,6 +223,7 @@ def test_test_faces_can_be_given_synthetic_masks() -> None:
     ("kind", "wrong", "message"),
     [
         (FacesFolder, {"fit": "squeeze"}, "fit is 'squeeze'"),
+        (FacesFolder, {"wearers": "some"}, "wearers is 'some'"),
         (FacesFolder, {"damaged": "ignore"}, "damaged is"),
         (FacesFolder, {"missing": "ignore"}, "missing is"),
         (FacesFolder, {"check": "nothing"}, "check is"),

@@ -48,10 +48,18 @@ def test_hashes_change_with_whatever_is_used() -> None:
     changed = faces.read([0, 1, 2, 3])
     changed[3, 2, 1, 1] ^= 1
     hashes.add(replace(faces, pictures=InMemory(changed)).content_hash())
-    assert len(hashes) == 6
+    hashes.add(replace(faces, wearers_known=False).content_hash())
+    assert len(hashes) == 7
     assert faces.content_hash() == some([0, 0, 1, 1]).content_hash()
     data = FaceData(faces, faces, pairs([0, 1], [1, 2]), "few", "")
     assert data.content_hash() != replace(data, pairs=pairs([0, 1], [1, 3])).content_hash()
+
+
+def test_that_nobody_knows_who_wears_a_mask_is_kept_and_contradicts_a_list_of_who_does() -> None:
+    faces = some([0, 0, 1, 1], wearers_known=False)
+    assert not faces.take([0, 3]).wearers_known and some([0, 0]).take([1]).wearers_known
+    with pytest.raises(BadInput, match="masked tells who wears a mask"):
+        replace(faces, masked=np.zeros(4, bool))
 
 
 def test_a_choice_of_a_choice_reads_the_right_pictures() -> None:

@@ -61,6 +61,11 @@ def test_a_fraction_is_one(faces: FaceImages) -> None:
             with_masks(faces, Lower(), fraction=fraction, seed=0)
 
 
+def test_nothing_is_put_where_nobody_knows_who_wears_a_mask(faces: FaceImages) -> None:
+    with pytest.raises(BadInput, match=r"nobody knows who.*data\.mask_labels"):
+        with_masks(replace(faces, wearers_known=False), Lower(), seed=0)
+
+
 def test_with_the_masks_that_are_drawn() -> None:
     faces = draw_people(2, media=1, frames=2, seed=0)
     masked = with_masks(faces, MaskMaker(drawings=2), seed=0)

@@ -243,6 +243,18 @@ def test_few_faces_are_refused_or_noted() -> None:
         adapt_bn(network, iter(()))
 
 
+def test_online_looks_at_no_face_alone_and_says_how_many_it_saw() -> None:
+    network, faces = _network(), _faces(9)
+    found = adapt_bn(network, faces, "online", batch=4)
+    wanted = adapt_bn(network, iter((faces[:4], faces[4:])), "online")
+    assert found.faces == 9 and torch.equal(found.model[1].running_mean, wanted.model[1].running_mean)
+    assert adapt_bn(network, faces, "online", batch=4, max_images=5).faces == 5
+    (note,) = found.notes
+    assert note == "FaceBN, online: statistics of 9 faces, without labels, each batch at a share of 0.1"
+    with pytest.raises(BadInput, match="an update by one face"):
+        adapt_bn(network, faces[:1], "online", batch=4)
+
+
 class _Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()

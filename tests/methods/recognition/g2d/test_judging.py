@@ -103,3 +103,38 @@ def test_what_cannot_be_told_apart_by_kind_is_said(data: FaceData) -> None:
     assert set(judged.metrics()) == {"accuracy"}
     with pytest.raises(BadInput, match="no pair of bare faces"):
         judge_synthetic(real, vectors, vectors)
+
+
+def test_where_nobody_knows_who_wears_a_mask_there_are_no_kinds_and_no_ranks(data: FaceData) -> None:
+    vectors = embedded(data, 0.05)
+    judged = judge_real(replace(data, test=replace(data.test, wearers_known=False)), vectors)
+    assert judged.rows == () and judged.ranks == {} and judged.without_rows == ""
+    assert set(judged.metrics()) == {"accuracy"}
+    (line,) = judged.table("ours")
+    assert line[:4] == ["ours", "all", str(len(data.pairs)), "100.00"] and len(line) == len(COLUMNS)
+
+
+def test_every_pair_is_kept_with_its_score_by_kind(data: FaceData) -> None:
+    masked = np.arange(PEOPLE * EACH) % 4 == 3
+    real, pairs = replace(data, test=replace(data.test, masked=masked)), data.pairs
+    bare, behind = embedded(data, 0.3), embedded(data, 0.5, seed=1)
+    judged = judge_synthetic(real, bare, behind)
+    assert set(judged.scored) == {"bare", "bare_masked", "masked"}
+    numbers = np.flatnonzero(~masked[pairs.first] & ~masked[pairs.second])
+    found = judged.scored["bare_masked"]
+    assert found.numbers.tolist() == numbers.tolist()
+    assert np.allclose(found.scores, (bare[pairs.first] * behind[pairs.second]).sum(1)[numbers])
+    assert found.verification is judged.rows[1].own
+    assert judge_real(real, bare).scored["all"].numbers.tolist() == list(range(len(pairs)))
+
+
+def test_a_rank_is_told_where_more_people_are_enrolled() -> None:
+    people = 21
+    identities = np.repeat(np.arange(people), 2)
+    pictures = InMemory(np.zeros((2 * people, 3, 4, 4), np.uint8))
+    faces = FaceImages(pictures, identities, tuple(map(str, range(2 * people))))
+    everything = np.ones(2 * people, bool)
+    rows = np.eye(people)[identities]
+    assert set(ranks(faces, rows, rows, gallery=everything, probes=everything)) == {1, 5, 20}
+    fewer = faces.take(np.arange(40))
+    assert set(ranks(fewer, rows[:40], rows[:40], gallery=everything[:40], probes=everything[:40])) == {1, 5}

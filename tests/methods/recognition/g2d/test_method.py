@@ -26,7 +26,9 @@ from stillhouse.platform.training.metrics import read_metrics
 from stillhouse.platform.training.outcome import Outcome, execute
 from stillhouse.platform.training.progress import Silent
 from stillhouse.platform.training.run import LocalRun
+from stillhouse.platform.training.values import load_value
 from stillhouse.platform.verification.calibration import conformal_threshold
+from stillhouse.platform.verification.folds import verify
 from stillhouse.platform.verification.scores import unit
 from torch import nn
 
@@ -64,10 +66,27 @@ def test_what_a_run_ends_with(quick: G2D, faces: FaceData, tmp_path: Path, finis
     assert [row["pairs of"] for row in rows] == 2 * ["U-U", "U-M", "M-M"]
     assert float(rows[1]["accuracy %"]) == pytest.approx(100 * metrics["bare_masked_accuracy"], abs=0.01)
 
+    # Every pair's score is kept, of both networks, and gives the figures that are told.
+    kept = load_value(folder / outcome.artefacts["pair_scores"])
+    assert set(kept) == {"bare", "bare_masked", "masked"}
+    for kind, part in kept.items():
+        assert part["same"].tolist() == faces.pairs.same.tolist() and part["fold"].tolist() == faces.pairs.fold.tolist()
+        assert part["first_person"].tolist() == faces.test.identities[faces.pairs.first].tolist()
+        for network, told in (
+            ("recogniser", outcome.metrics),
+            ("teacher, random", outcome.baselines["teacher, synthetic masks"]),
+        ):
+            judged = verify(part[network]["scores"], part["same"], part["fold"])
+            assert judged.correct.tolist() == part[network]["correct"].tolist()
+            assert judged.mean == pytest.approx(told[f"{kind}_accuracy"].value)
+    assert {"roc", "det", "scores_bare", "scores_bare_masked", "scores_masked"} <= set(outcome.artefacts)
+    assert "U-M, synthetic masks" in (folder / "roc.svg").read_text()
+
     # What is on disk gives the embeddings that were judged.
     stored = load_recogniser(folder)
     card = stored.card
     assert (card.resolution, card.aligned, card.embedding_length, card.flipped) == (16, 48, 16, True)
+    assert card.data_sha256 == faces.content_hash() and "follows from the data" in card.licence
     embedded = unit(stored.embed(faces.test.read(np.arange(len(faces.test)))))
     scores = (embedded[faces.pairs.first] * embedded[faces.pairs.second]).sum(1)
     assert metrics["bare_eer"] == pytest.approx(_eer(scores, faces.pairs.same), abs=0.13)
@@ -189,6 +208,39 @@ def test_real_masks_are_judged_where_they_are_known(quick: G2D, faces: FaceData,
     outcome = finish(replace(quick, encoder="random_frozen", mask_map="zeros"), data=replace(faces, test=test))
     assert "real_accuracy" in outcome.metrics
     assert "real_rank1" in outcome.metrics
+    assert {"roc", "scores_real_all"} <= set(outcome.artefacts)
+
+
+def test_where_nobody_knows_who_wears_a_mask_all_pairs_are_verified_and_nothing_else(
+    quick: G2D, faces: FaceData, finish: Finish, tmp_path: Path
+) -> None:
+    judging = replace(quick.judging, fmr=0.7)  # 16 impostors would do for a threshold
+    method = replace(quick, encoder="random_frozen", mask_map="zeros", judging=judging)
+    outcome = finish(method, data=replace(faces, test=replace(faces.test, wearers_known=False)))
+    judged = {
+        name for name in outcome.metrics if name.split("_")[0] in ("bare", "masked", "real", "rank1", "rank5", "rank20")
+    }
+    assert judged == {"real_accuracy"}
+    assert set(outcome.baselines) == {"teacher, real masks"} and set(outcome.baselines["teacher, real masks"]) == {
+        "accuracy"
+    }
+    assert sum("do not say who wears a mask" in note for note in outcome.notes) == 1
+    card = load_recogniser(tmp_path / "runs/one").card
+    assert (card.threshold, card.fmr, card.held_fmr, card.confidence) == (None,) * 4
+    kept = load_value(tmp_path / "runs/one/scores.safetensors")
+    assert set(kept) == {"real_all"} and "masks" not in kept["real_all"]
+    bare = finish(method, "runs/bare")  # where all are known to be bare, it has one
+    assert "bare_accuracy" in bare.metrics
+    assert load_recogniser(tmp_path / "runs/bare").card.threshold is not None
+
+
+def test_masks_that_the_data_put_are_no_real_ones(
+    quick: G2D, faces: FaceData, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillhouse.methods.recognition.g2d.method.prepare_teacher", _break)
+    test = replace(faces.test, masked=np.arange(len(faces.test)) % 2 == 1)
+    with pytest.raises(BadInput, match=r"50% of the bare test faces.*report these as real ones.*data\.masked"):
+        finish(quick, data=replace(faces, test=test, masks_put=0.5))
 
 
 def test_seeds_of_a_run_are_scored_on_the_same_masks_and_those_of_the_protocol_are_not(
