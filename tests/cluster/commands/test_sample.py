@@ -76,7 +76,7 @@ def test_more_images_cost_nothing_and_keep_the_statement(exported, capsys, tmp_p
         source = tmp_path / "export"
     code, said = call(capsys, "sample", source, "--to", tmp_path / "a", "--images", 7)
     assert code == 0 and said["data"]["privacy"] == COVERED.line()
-    images, labels, classes, statement = read_synthetic(tmp_path / "a" / "synthetic.npz")
+    images, labels, _, statement = read_synthetic(tmp_path / "a" / "synthetic.npz")
     assert images.shape == (7, 1, 8, 8) and statement == COVERED and labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert f"Privacy: {COVERED.line()}" in (tmp_path / "a" / "README.txt").read_text()
     # By its seed, and by nothing else.
