@@ -25,8 +25,10 @@ from ..config.compose import Resolved
 
 # Each holds every event that those before it hold.
 _WIDER = (BudgetKind.GAUSSIAN, BudgetKind.ZCDP, BudgetKind.RDP)
-# Billionths that rounding may add where a run's few releases are charged on other terms than those they were fitted to.
-_ROUNDING = 64
+# What rounding may add where a run's releases are charged on other terms than those they were fitted to: a billionth for each of them,
+# at each order. A run of very many releases has cheap ones: a thousandth of its own room serves down to a thousand billionths each. The
+# run is held to its own target all the same, by its plan and by the look at what it spent.
+_ROUNDING, _SHARE = 64, Fraction(1, 1000)
 
 
 class StudyBudget:
@@ -80,8 +82,9 @@ def cap_for(resolved: Resolved, terms: BudgetTerms, spent: tuple[int, ...] | Non
     cap = budget_cap(own.kind, epsilon=privacy.target_epsilon, delta=delta, orders=own.orders)
     # A Renyi curve divided by its order never falls, so what fits at the run's own order fits under this line at lower ones.
     slope = max(Fraction(amount) / Fraction(order) for amount, order in zip(cap, alone, strict=True))
-    rounding = _ROUNDING if terms.kind is BudgetKind.RDP and terms.orders != own.orders else 0
-    room = tuple(math.ceil(slope * Fraction(order)) + rounding for order in terms.orders or (1.0,))
+    other = terms.kind is BudgetKind.RDP and terms.orders != own.orders
+    rounding, share = (_ROUNDING, 1 + _SHARE) if other else (0, 1)
+    room = tuple(math.ceil(slope * Fraction(order) * share) + rounding for order in terms.orders or (1.0,))
     needed = tuple(map(int.__add__, spent or (0,) * len(room), room))
     epsilon = spent_epsilon(terms.kind, needed, delta=delta, orders=terms.orders)
     while any(map(int.__lt__, budget_cap(terms.kind, epsilon=epsilon, delta=delta, orders=terms.orders), needed)):

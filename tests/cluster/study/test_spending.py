@@ -6,13 +6,15 @@ import math
 from pathlib import Path
 
 import pytest
-from stillhouse.cluster.budget import ledger_url
+from stillhouse.cluster.budget import budget_terms, ledger_url
 from stillhouse.cluster.config.compose import Resolved, compose
 from stillhouse.cluster.study.spending import StudyBudget, budgets, cap_for, spending_line
 from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.privacy.budget import BudgetKind, budget_cap
-from stillhouse.platform.privacy.events import GaussianEvent
+from stillhouse.platform.privacy.calibration import smallest_scale
+from stillhouse.platform.privacy.events import Event, GaussianEvent
+from stillhouse.platform.privacy.vector_mean import VectorMean
 
 VOTE = GaussianEvent(sigma=6.0, squared_sensitivity=2)
 
@@ -93,6 +95,28 @@ def test_renyi_budgets_have_room_for_plain_votes_too(tmp_path: Path) -> None:
         assert found.kind is BudgetKind.RDP and found.orders == (3.0, 8.0)
         spend(run, f"run {number}", 3)
     assert votes_that_fit(arm(tmp_path)) > 0
+
+
+@pytest.mark.parametrize("steps", [1, 30, 1000])
+def test_many_cheap_releases_fit_a_renyi_budget_as_a_few_dear_ones_do(steps: int, tmp_path: Path) -> None:
+    """Costs are rounded up for each release: what 30,000 of them add must not end a run that its own target pays for."""
+    common = [f"root={tmp_path}", "data=digits"]
+    run = compose([*common, "method=dpsad_v3", "silos=diffusion", "privacy.target_epsilon=1"])
+    # A dear arm beside it makes the study count at a low order, where a release costs few billionths.
+    budget = StudyBudget([compose([*common, "method=dpsad_v1", "privacy.target_epsilon=60"]), run])
+    terms = budget_terms(run)
+    assert terms.kind is BudgetKind.GAUSSIAN
+
+    def step(scale: float) -> Event:
+        return VectorMean(10.0, scale).event(rows=30, width=64, teachers=40)
+
+    scale = smallest_scale(
+        lambda s: [step(s).times(steps)], epsilon=1.0, delta=run.config.privacy.target_delta, kind=terms.kind, orders=()
+    )
+    budget.grant(run)
+    with Ledger(ledger_url(run)) as ledger:
+        assert ledger.budget("digits").kind is BudgetKind.RDP
+        assert steps <= ledger.would_fit("digits", step(scale)) <= 1.01 * steps + 1
 
 
 def test_terms_that_were_granted_first_stay_if_they_hold(tmp_path: Path) -> None:
