@@ -43,6 +43,7 @@ def states(result: SweepResult) -> list[str]:
 
 
 @pytest.mark.usefixtures("_ray")
+@pytest.mark.timeout(900)
 def test_trials_run_side_by_side_and_a_bad_one_harms_nobody(sweep_file: Write) -> None:
     path = sweep_file(f"common: [data=digits, method=random_real, {QUICK}]\nspace: {{method.ipc: [1, 2, 100000]}}")
     result, said = made(path)
@@ -54,6 +55,7 @@ def test_trials_run_side_by_side_and_a_bad_one_harms_nobody(sweep_file: Write) -
 
 
 @pytest.mark.usefixtures("_ray")
+@pytest.mark.timeout(900)
 def test_methods_that_plan_their_noise_share_a_budget_side_by_side(sweep_file: Write) -> None:
     path = sweep_file(
         f"common: [data=digits, method=dp_class_means, method.ipc=1, {QUICK}, privacy.target_delta=1e-4]\n"
@@ -66,6 +68,7 @@ def test_methods_that_plan_their_noise_share_a_budget_side_by_side(sweep_file: W
 
 
 @pytest.mark.usefixtures("_ray")
+@pytest.mark.timeout(900)
 def test_a_trial_that_falls_behind_is_stopped_and_shows_no_score(sweep_file: Write) -> None:
     path = sweep_file(
         f"common: [data=digits, method=m3d, method.ipc=1, method.iterations=200, {QUICK}]\n"
