@@ -13,7 +13,7 @@ from typing import Any
 from ...platform.errors import BadInput
 from ...platform.privacy.statement import PrivacyStatement
 from ...platform.training.outcome import Outcome
-from .export import SYNTHETIC, parse_formats, place, run_line
+from .export import MANIFEST, SAMPLER, STUDENT, SYNTHETIC, parse_formats, place, run_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,19 +63,25 @@ def execute(options: argparse.Namespace) -> dict[str, Any]:
 
 def _said(folder: Path) -> tuple[PrivacyStatement, list[str]]:
     """The statement of a run, or of what an export holds; and lines for the README."""
-    try:
-        outcome = Outcome.read(folder)
-    except BadInput:
+    # A run that did not end, or ended otherwise, may have left a student and a set that do not belong together.
+    if (folder / MANIFEST).is_file():
         from ...methods.diffusion.synthetic import read_synthetic
 
         if not (folder / SYNTHETIC).is_file():
             raise BadInput(
                 f"{folder} does not say what its student costs",
-                why=f"it holds neither an outcome nor {SYNTHETIC}, whose privacy statement would go with the images",
+                why=f"this export holds no {SYNTHETIC}, whose privacy statement would go with the images",
                 mend="give the folder of the run, or export it with npz among its formats",
-            ) from None
+            )
         statement = read_synthetic(folder / SYNTHETIC)[3]
         return statement, [f"From the export {folder.resolve().name}", f"Privacy: {statement.line()}"]
+    outcome = Outcome.read(folder)
+    if not {SAMPLER, STUDENT} <= set(outcome.artefacts.values()):
+        raise BadInput(
+            f"{folder} holds no diffusion student that can be sampled",
+            why=f"its outcome does not name {SAMPLER}",
+            mend="give the folder of a finished run of private diffusion, or of an export of one",
+        )
     return outcome.privacy, [run_line(folder, outcome), f"Privacy: {outcome.privacy.line()}"]
 
 

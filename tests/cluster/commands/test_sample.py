@@ -123,3 +123,8 @@ def test_folders_that_cannot_be_sampled_are_refused(capsys, tmp_path):
     code, said = call(capsys, "sample", tmp_path / "torch", "--to", tmp_path / "out")
     assert code != 0 and "does not say what its student costs" in said["error"]["what"]
     assert call(capsys, "sample", tmp_path / "nowhere", "--to", tmp_path / "out")[0] != 0
+    # A run that did not end: its files may be of two runs, and no statement is known to be theirs.
+    broken = generator_run(tmp_path / "broken")
+    (broken / "outcome.json").unlink()
+    code, said = call(capsys, "sample", broken, "--to", tmp_path / "out")
+    assert code != 0 and "outcome.json does not exist" in said["error"]["what"] and not (tmp_path / "out").exists()
