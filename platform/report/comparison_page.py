@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..training.files import write_json, write_text
+from .budget_plot import budget_lines, budget_plot
+from .chart import COLOURS
 from .comparison import Comparison, Trial, epsilon_range
 from .comparison_plot import accuracy_dots
 
@@ -52,6 +54,9 @@ def render_comparison(comparison: Comparison) -> str:
         style=report_page.partition("<style>")[2].partition("</style>")[0],
         columns=comparison.columns,
         dots=accuracy_dots,
+        budgets=budget_lines(comparison),
+        over_budget=budget_plot,
+        most=len(COLOURS),
         trial_cells=partial(trial_cells, comparison),
     )
 
