@@ -27,7 +27,7 @@ from ...platform.training.seeds import seed_for
 
 FILE = "sampler.json"
 STUDENT = "student.safetensors"
-FORMAT = "stillhouse sampler 1"
+FORMAT = "stillhouse sampler 2"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A denoiser takes x_r (B, c, h, w), step (B,) and label (B,), and returns a predi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,8 @@ class _Perceptron(nn.Module):
         super().__init__()
         pixels, hidden = shape[0] * shape[1] * shape[2], settings.hidden
         self._classes = classes if settings.conditional else 0
+        # A one-hot vector has length 1 beside noise of length sqrt(pixels), and would be learnt last: both get the same length.
+        self._loud = math.sqrt(pixels)
         self._embed = from_diffusers("models.embeddings", "get_timestep_embedding")
         self.layers = nn.Sequential(
             nn.Linear(pixels + TIME_WIDTH + self._classes, hidden), nn.SiLU(),
@@ -134,7 +137,7 @@ class _Perceptron(nn.Module):
     def forward(self, noisy: Tensor, step: Tensor, label: Tensor) -> Tensor:
         told = [noisy.flatten(1), self._embed(step, TIME_WIDTH).to(noisy)]
         if self._classes:
-            told.append(F.one_hot(label, self._classes).to(noisy))
+            told.append(self._loud * F.one_hot(label, self._classes).to(noisy))
         found: Tensor = self.layers(torch.cat(told, 1))
         return found.view_as(noisy)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stillhouse.methods.diffusion import released
 from stillhouse.methods.diffusion.distilling import Distillation
 from stillhouse.methods.diffusion.modes import Mode
 from stillhouse.platform.diffusion.discriminator import Critic
+from stillhouse.platform.diffusion.smoothing import smoothed
 from stillhouse.platform.diffusion.teacher import OtherSchedule
 from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.privacy.statement import REPLACE_ONE
@@ -70,6 +72,33 @@ def test_ten_times_the_training_costs_the_same(tmp_path: Path, finished: tuple[L
     told = execute(method(distillation=training), transfer_data(long), silent_run(tmp_path))
     assert long.charges == asked.charges and told.privacy == outcome.privacy
     assert told.metrics != outcome.metrics
+
+
+def test_smoothing_costs_nothing_and_touches_what_was_bought_alone(
+    tmp_path: Path, finished: tuple[LocalEnsemble, Outcome, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bought, learnt = [], []
+    buy, distil = released._buy, released.distil
+
+    def buying(*given: object) -> dict[str, torch.Tensor]:
+        bought.append(buy(*given))  # type: ignore[arg-type]
+        return bought[-1]
+
+    def distilling(*given: object, **more: object) -> dict[str, torch.Tensor]:
+        learnt.append((given[3].dataset.tensors[3], more["smoothing"]))  # type: ignore[attr-defined]
+        return distil(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(released, "_buy", buying)
+    monkeypatch.setattr(released, "distil", distilling)
+    asked, outcome, _ = finished
+    smooth = ensemble()
+    told = execute(method(smoothing=1.0), transfer_data(smooth), silent_run(tmp_path))
+    assert smooth.charges == asked.charges and told.privacy == outcome.privacy
+    for name, value in asked.asked[0][1].items():
+        assert np.array_equal(smooth.asked[0][1][name], value), "the first round depends on nothing that was bought"
+    for number, (targets, width) in enumerate(learnt):
+        whole = torch.cat([part["targets"] for part in bought[: number + 1]])
+        assert width == 1.0 and torch.equal(targets, smoothed(whole, 1.0)) and not torch.equal(targets, whole)
 
 
 def test_the_same_run_asks_the_same(tmp_path: Path, finished: tuple[LocalEnsemble, Outcome, Path]) -> None:
