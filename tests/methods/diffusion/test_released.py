@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,27 +79,30 @@ def test_smoothing_costs_nothing_and_touches_what_was_bought_alone(
     tmp_path: Path, finished: tuple[LocalEnsemble, Outcome, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bought, learnt = [], []
-    buy, distil = released._buy, released.distil
+    run = silent_run(tmp_path)
+    buy, loader = released._buy, type(run).loader
 
-    def buying(*given: object) -> dict[str, torch.Tensor]:
-        bought.append(buy(*given))  # type: ignore[arg-type]
+    def buying(*given: Any) -> dict[str, torch.Tensor]:
+        bought.append(buy(*given))
         return bought[-1]
 
-    def distilling(*given: object, **more: object) -> dict[str, torch.Tensor]:
-        learnt.append((given[3].dataset.tensors[3], more["smoothing"]))  # type: ignore[attr-defined]
-        return distil(*given, **more)  # type: ignore[arg-type]
+    def loading(self: Any, tensors: Any, *given: Any, **more: Any) -> Any:
+        if isinstance(tensors, tuple) and len(tensors) == 4:
+            learnt.append(tensors[3])
+        return loader(self, tensors, *given, **more)
 
     monkeypatch.setattr(released, "_buy", buying)
-    monkeypatch.setattr(released, "distil", distilling)
+    monkeypatch.setattr(type(run), "loader", loading)
     asked, outcome, _ = finished
     smooth = ensemble()
-    told = execute(method(smoothing=1.0), transfer_data(smooth), silent_run(tmp_path))
+    told = execute(method(smoothing=1.0), transfer_data(smooth), run)
     assert smooth.charges == asked.charges and told.privacy == outcome.privacy
     for name, value in asked.asked[0][1].items():
         assert np.array_equal(smooth.asked[0][1][name], value), "the first round depends on nothing that was bought"
-    for number, (targets, width) in enumerate(learnt):
+    assert len(learnt) == len(bought) == 4
+    for number, targets in enumerate(learnt):
         whole = torch.cat([part["targets"] for part in bought[: number + 1]])
-        assert width == 1.0 and torch.equal(targets, smoothed(whole, 1.0)) and not torch.equal(targets, whole)
+        assert torch.equal(targets, smoothed(whole, 1.0)) and not torch.equal(targets, whole)
 
 
 def test_the_same_run_asks_the_same(tmp_path: Path, finished: tuple[LocalEnsemble, Outcome, Path]) -> None:
