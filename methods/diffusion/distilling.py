@@ -19,7 +19,6 @@ from ...platform.diffusion.discriminator import Critic, Discriminator, fresh_cri
 from ...platform.diffusion.networks import Denoiser, Shape
 from ...platform.diffusion.sanitise import surrogate
 from ...platform.diffusion.schedule import Schedule
-from ...platform.diffusion.smoothing import smoothed
 from ...platform.diffusion.upstream import Adversary, upstream
 from ...platform.errors import BadInput
 from ...platform.privacy.validate import positive, positive_int
@@ -128,13 +127,12 @@ def refuse_coupled_student(network: Denoiser, shape: Shape) -> None:
 
 def distil(
     run: Run, student: Denoiser, schedule: Schedule, loader: DataLoader[Any], ask: Callable[[Any], Question],
-    settings: Distillation, *, opponent: Opponent | None, name: str, inputs: Any, blur: float = 0.0, smoothing: float = 0.0,
+    settings: Distillation, *, opponent: Opponent | None, name: str, inputs: Any, blur: float = 0.0,
     sanitise: Callable[[Tensor], Tensor] = lambda gradient: gradient,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Train the student in place on what `ask` makes of each batch; return its averaged weights.
 
-    `blur`: the standard deviation of the noise on the targets, before they were smoothed by a filter of width `smoothing`. The critic
-    finds such noise on the student's images as well.
+    `blur`: the standard deviation of the noise on the targets, which the critic then finds on the student's images as well.
     What is logged is the critic's loss and the squared distance to the targets: both must be post-processing, or uncovered anyway.
     """
     student.to(run.device)
@@ -146,7 +144,7 @@ def distil(
         output = schedule.clean(
             model(asked.noisy, asked.step, asked.label), asked.noisy, asked.step, clamp=False
         ).float()
-        images, noise = output.detach(), smoothed(torch.randn_like(output) * blur, smoothing) if blur else None
+        images, noise = output.detach(), torch.randn_like(output) * blur if blur else None
         told: dict[str, Tensor] = {}
         if opponent is not None:
             seen = images if noise is None else images + noise
@@ -163,6 +161,6 @@ def distil(
     train(
         run, student, loss, loader, optimizer, epochs=max(1, math.ceil(settings.steps / len(loader))), name=name,
         after_step=lambda step: average.update(), extras=extras,
-        inputs={"settings": asdict(settings), "schedule": asdict(schedule), "blur": blur, "smoothing": smoothing, "of": inputs},
+        inputs={"settings": asdict(settings), "schedule": asdict(schedule), "blur": blur, "of": inputs},
     )  # fmt: skip
     return average.weights

@@ -5,8 +5,6 @@ bought in rounds, one for each rung of the student's own chain, from pure noise 
 is by then, gets to from noise. So they follow from noise and earlier releases alone, and the student learns the teachers' answers just
 where its own chain will ask for them.
 
-Targets may be smoothed before the student learns from them: noise is alike at all frequencies, pictures are mostly of low ones.
-
 From the second round on, the teachers' estimates are clipped about the student's own, which were released before: what is left to say
 is short, so C can be small.
 """
@@ -24,7 +22,6 @@ from torch import Tensor
 from ...platform.diffusion.networks import Denoiser, fresh
 from ...platform.diffusion.sampling import descend
 from ...platform.diffusion.schedule import Schedule
-from ...platform.diffusion.smoothing import smoothed
 from ...platform.diffusion.teacher import TARGETS as TASK
 from ...platform.diffusion.teacher import DiffusionTeacher
 from ...platform.errors import BadInput
@@ -75,7 +72,6 @@ def released_targets(settings: Settings, data: TransferData, terms: BudgetTerms,
     note = (
         f"{settings.queries} targets from {teachers} teachers: noise of {blur:.3g} on every pixel of a target (images are "
         f"in [-1, 1]), sigma {plan.noise_multiplier:.4g} in units of the sensitivity"
-        + (f"; the student learns from them smoothed by {settings.smoothing:g} pixels" if settings.smoothing else "")
     )
     return Made(settings.student, weights, settings.rungs, plan.statement(data.delta), notes=(note,))
 
@@ -178,12 +174,11 @@ def _teach(
     distillation = settings.distillation
     names = ("noisy", "step", "label", "targets")
     tensors = tuple(torch.cat([part[name] for part in bought]) for name in names)
-    tensors = (*tensors[:3], smoothed(tensors[3], settings.smoothing))
     loader = run.loader(tensors, min(distillation.batch_size, len(tensors[0])))
     opponent = None
     if distillation.adversarial:
         opponent = Opponent(distillation, data.score.shape, data.classes, seed=run.seed_for("critic", number), run=run)
     return distil(
         run, student, settings.schedule, loader, lambda batch: Question(*batch), distillation, opponent=opponent,
-        name=f"student-{number}", inputs=key, blur=blur, smoothing=settings.smoothing,
+        name=f"student-{number}", inputs=key, blur=blur,
     )  # fmt: skip

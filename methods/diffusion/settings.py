@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 from ...platform.diffusion.denoising import Training
@@ -39,8 +38,6 @@ class Settings:
         normalise: bring rows to length C instead of cutting longer ones to it; gradients only (V2, V3, as_described).
         noise_multiplier: sigma, in units of the sensitivity 2 C; None: the least that the budget allows.
         centre: the grey value about which estimates are clipped in the first round, in [-1, 1]; chosen without looking at records.
-        smoothing: standard deviation, in pixels, of a Gaussian filter on the targets that were bought (released_targets; 0: none).
-            It comes after their release and costs nothing: it takes noise away, and what is finer than the filter with it.
         recentre: clip about the student's own estimate in later rounds, which was released before.
         teachers: how many there are, as the budget of sharded_output_grad must be told in advance.
         teacher, training: the network and training of a teacher who has all records (dp_teacher: its network).
@@ -66,7 +63,6 @@ class Settings:
     noise_multiplier: float | None = None
     centre: float = -1.0
     recentre: bool = True
-    smoothing: float = 0.0
     teachers: int = 100
     teacher: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
@@ -90,8 +86,6 @@ class Settings:
         positive(clip=self.clip, histogram_sigma=self.histogram_sigma)
         if self.noise_multiplier is not None:
             positive(noise_multiplier=self.noise_multiplier)
-        if not 0 <= self.smoothing < math.inf:
-            raise BadInput(f"smoothing is {self.smoothing!r}", mend="give a standard deviation in pixels, 0 for none")
         if not -1 <= self.centre <= 1:
             raise BadInput(f"centre is {self.centre!r}", why="images are in [-1, 1]")
         self.schedule.ladder(self.rungs)
@@ -129,12 +123,6 @@ class Settings:
                     why="there each teacher has a critic of its own, and the student's side has none",
                     mend="leave it out; set silos.teacher.adversarial, .critic or .critic_rate",
                 )
-        if self.smoothing and mode is not Mode.RELEASED_TARGETS:
-            raise BadInput(
-                f"mode={mode.value} with smoothing",
-                why="only targets that were bought can be smoothed",
-                mend="leave it out",
-            )
         if mode is Mode.RELEASED_TARGETS and self.queries < self.rungs:
             raise BadInput(f"{self.queries} queries for {self.rungs} rounds", mend="ask at least one a round")
         if mode is Mode.AS_DESCRIBED and self.noise_multiplier is None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from stillhouse.methods.diffusion import released
 from stillhouse.methods.diffusion.distilling import Distillation
 from stillhouse.methods.diffusion.modes import Mode
 from stillhouse.platform.diffusion.discriminator import Critic
-from stillhouse.platform.diffusion.smoothing import smoothed
 from stillhouse.platform.diffusion.teacher import OtherSchedule
 from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.privacy.statement import REPLACE_ONE
@@ -73,36 +70,6 @@ def test_ten_times_the_training_costs_the_same(tmp_path: Path, finished: tuple[L
     told = execute(method(distillation=training), transfer_data(long), silent_run(tmp_path))
     assert long.charges == asked.charges and told.privacy == outcome.privacy
     assert told.metrics != outcome.metrics
-
-
-def test_smoothing_costs_nothing_and_touches_what_was_bought_alone(
-    tmp_path: Path, finished: tuple[LocalEnsemble, Outcome, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bought, learnt = [], []
-    run = silent_run(tmp_path)
-    buy, loader = released._buy, type(run).loader
-
-    def buying(*given: Any) -> dict[str, torch.Tensor]:
-        bought.append(buy(*given))
-        return bought[-1]
-
-    def loading(self: Any, tensors: Any, *given: Any, **more: Any) -> Any:
-        if isinstance(tensors, tuple) and len(tensors) == 4:
-            learnt.append(tensors[3])
-        return loader(self, tensors, *given, **more)
-
-    monkeypatch.setattr(released, "_buy", buying)
-    monkeypatch.setattr(type(run), "loader", loading)
-    asked, outcome, _ = finished
-    smooth = ensemble()
-    told = execute(method(smoothing=1.0), transfer_data(smooth), run)
-    assert smooth.charges == asked.charges and told.privacy == outcome.privacy
-    for name, value in asked.asked[0][1].items():
-        assert np.array_equal(smooth.asked[0][1][name], value), "the first round depends on nothing that was bought"
-    assert len(learnt) == len(bought) == 4
-    for number, targets in enumerate(learnt):
-        whole = torch.cat([part["targets"] for part in bought[: number + 1]])
-        assert torch.equal(targets, smoothed(whole, 1.0)) and not torch.equal(targets, whole)
 
 
 def test_the_same_run_asks_the_same(tmp_path: Path, finished: tuple[LocalEnsemble, Outcome, Path]) -> None:

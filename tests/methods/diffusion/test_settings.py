@@ -67,9 +67,6 @@ def test_the_default_is_the_variant_whose_cost_does_not_grow_with_training() -> 
         ({"normalise": True}, "only gradients have a direction"),
         ({"normalise": True, "mode": "dpsgd_student"}, "only gradients have a direction"),
         ({"clip": 0.0}, "clip"),
-        ({"smoothing": -1.0}, "smoothing is -1.0"),
-        ({"smoothing": float("inf")}, "smoothing is inf"),
-        ({"smoothing": 1.0, "mode": "aggregated_output_grad"}, "only targets that were bought can be smoothed"),
         ({"noise_multiplier": -1.0}, "noise_multiplier"),
         ({"algorithm": "../up"}, "up"),
         *[
