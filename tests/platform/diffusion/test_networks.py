@@ -9,11 +9,14 @@ import pytest
 import torch
 from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
+from stillhouse.platform.data.sources import load
 from stillhouse.platform.diffusion import library
 from stillhouse.platform.diffusion.coupling import refuse_coupling
 from stillhouse.platform.diffusion.discriminator import Critic, fresh_critic
 from stillhouse.platform.diffusion.losses import adversarial, discriminating, distillation
 from stillhouse.platform.diffusion.networks import Network, fresh
+from stillhouse.platform.diffusion.sampling import centred
+from stillhouse.platform.diffusion.teacher import DiffusionTeacher
 from stillhouse.platform.diffusion.upstream import Adversary
 from stillhouse.platform.errors import BadInput, MissingExtra
 from torch import nn
@@ -186,3 +189,20 @@ def test_unknown_critics_are_refused() -> None:
         Critic("forest")
     with pytest.raises(BadInput, match="discriminator inputs"):
         Critic(inputs="triple")
+
+
+def test_a_perceptron_learns_the_class_as_soon_as_the_picture() -> None:
+    """At pure noise the label is all there is to go by. A one-hot vector of length 1, beside a picture of length 8, was learnt last: after
+    as many steps a tenth of the estimates lay nearest to their own class's mean.
+    """
+    data = load("digits").private
+    pictures = centred(torch.from_numpy(data.images)).flatten(1)
+    means = torch.stack([pictures[torch.from_numpy(data.labels) == label].mean(0) for label in range(10)])
+    teacher = DiffusionTeacher(hidden=32, steps=100, learning_rate=3e-3, critic_width=8)
+    label, step = torch.arange(200) % 10, torch.full((200,), 499)
+    noise = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    inputs = {"x": noise, "step": step, "signal": teacher.schedule.signal(step), "label": label}
+    state = teacher.train(data.take(range(300)), seed=0)
+    answer, _ = teacher.answer(state, "targets", {name: value.numpy() for name, value in inputs.items()})
+    nearest = torch.cdist(torch.from_numpy(answer), means).argmin(1)
+    assert (nearest == label).float().mean() > 0.8
