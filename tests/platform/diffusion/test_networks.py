@@ -192,8 +192,8 @@ def test_unknown_critics_are_refused() -> None:
 
 
 def test_a_perceptron_learns_the_class_as_soon_as_the_picture() -> None:
-    """At pure noise the label is all there is to go by. A one-hot vector of length 1, beside a picture of length 8, was learnt last: after
-    as many steps a tenth of the estimates lay nearest to their own class's mean.
+    """At pure noise the label is all there is to go by. A one-hot vector of length 1, beside a picture of length 8, was learnt last:
+    after as many steps a tenth of the estimates lay nearest to their own class's mean.
     """
     data = load("digits").private
     pictures = centred(torch.from_numpy(data.images)).flatten(1)
