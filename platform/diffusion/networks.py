@@ -128,7 +128,8 @@ class _Perceptron(nn.Module):
         # A one-hot vector has length 1 beside noise of length sqrt(pixels), and would be learnt last: both get the same length.
         self._loud = math.sqrt(pixels)
         self._embed = from_diffusers("models.embeddings", "get_timestep_embedding")
-        self.layers = nn.Sequential(
+        # Not `layers`, as it was while the class had length 1: weights of that time mean something else, and are refused by this name.
+        self.hearing = nn.Sequential(
             nn.Linear(pixels + TIME_WIDTH + self._classes, hidden), nn.SiLU(),
             nn.Linear(hidden, hidden), nn.SiLU(),
             nn.Linear(hidden, pixels),
@@ -138,7 +139,7 @@ class _Perceptron(nn.Module):
         told = [noisy.flatten(1), self._embed(step, TIME_WIDTH).to(noisy)]
         if self._classes:
             told.append(self._loud * F.one_hot(label, self._classes).to(noisy))
-        found: Tensor = self.layers(torch.cat(told, 1))
+        found: Tensor = self.hearing(torch.cat(told, 1))
         return found.view_as(noisy)
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import matplotlib
 from markupsafe import Markup
 
+from ..privacy.statement import PrivacyStatement
 from .chart import COLOURS, Axis, Frame
 from .comparison import ArmResult, Comparison
 from .comparison_plot import _ticks
 from .plots import _STYLE, INK, _svg
-from .report import epsilon_text
+from .report import delta_text, epsilon_text
 from .sweep_plot import _epsilon_ticks
 
 TARGET = "privacy.target_epsilon="
@@ -26,31 +27,45 @@ TARGET = "privacy.target_epsilon="
 class BudgetLine:
     """Arms that share all settings but `privacy.target_epsilon`.
 
-    `points` has for each arm the largest epsilon of its runs, and the score's mean and sample standard deviation (0 for one run).
+    `terms` is what every epsilon of the line is about: coverage, delta and neighbouring relation. `points` has for each arm the largest
+    epsilon of its runs, and the score's mean and sample standard deviation (0 for one run).
     """
 
     label: str
+    terms: str
     points: tuple[tuple[float, float, float], ...]
-
-    @property
-    def best(self) -> float:
-        """The highest mean."""
-        return max(score for _, score, _ in self.points)
 
 
 def budget_lines(comparison: Comparison) -> list[BudgetLine]:
-    """All lines of at least two budgets, the one that reaches highest first; only runs whose epsilon is finite and covered count."""
+    """All lines of at least two budgets, in the order of the arms.
+
+    Only epsilons that are finite, and so covered, count; a line joins no two that are about different neighbours or another delta.
+    """
     families: dict[tuple[str, ...], list[ArmResult]] = {}
     for arm in comparison.arms:
         rest = tuple(text for text in arm.overrides if not text.startswith(TARGET))
-        if arm.spread(comparison.score) and all(0 < o.privacy.epsilon < math.inf for o in arm.done):
-            families.setdefault(rest, []).append(arm)
+        about = {_terms(o.privacy) for o in arm.done}
+        if len(about) == 1 and arm.spread(comparison.score) and all(0 < o.privacy.epsilon < math.inf for o in arm.done):
+            families.setdefault((*about, *rest), []).append(arm)
     lines = []
-    for arms in families.values():
+    for (terms, *_), arms in families.items():
         points = [point for arm in arms if (point := _point(comparison, arm))]
         if len({epsilon for epsilon, _, _ in points}) > 1:
-            lines.append(BudgetLine(_shared([a.label for a in arms]) or arms[0].name, tuple(sorted(points))))
-    return sorted(lines, key=lambda line: -line.best)
+            label = _shared([a.label for a in arms]) or arms[0].name
+            lines.append(BudgetLine(label, terms, tuple(sorted(points))))
+    return lines
+
+
+def terms_of(lines: Sequence[BudgetLine]) -> dict[str, list[str]]:
+    """What the lines' epsilons are about, and the labels of the lines that share it."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        found.setdefault(line.terms, []).append(line.label)
+    return found
+
+
+def _terms(privacy: PrivacyStatement) -> str:
+    return f"{privacy.coverage}, delta {delta_text(privacy.delta)}, neighbours: {privacy.neighbouring}"
 
 
 def _point(comparison: Comparison, arm: ArmResult) -> tuple[float, float, float] | None:

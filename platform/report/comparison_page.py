@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..training.files import write_json, write_text
-from .budget_plot import budget_lines, budget_plot
+from .budget_plot import budget_lines, budget_plot, terms_of
 from .chart import COLOURS
 from .comparison import Comparison, Trial, epsilon_range
 from .comparison_plot import accuracy_dots
@@ -56,6 +56,7 @@ def render_comparison(comparison: Comparison) -> str:
         dots=accuracy_dots,
         budgets=budget_lines(comparison),
         over_budget=budget_plot,
+        terms_of=terms_of,
         most=len(COLOURS),
         trial_cells=partial(trial_cells, comparison),
     )

@@ -1,7 +1,9 @@
 import dataclasses
+import html
 import re
 
 from sample_comparison import FAILED, done, sample
+from stillhouse.platform.privacy.statement import ADD_OR_REMOVE, PrivacyStatement
 from stillhouse.platform.report.budget_plot import budget_lines, budget_plot
 from stillhouse.platform.report.chart import COLOURS
 from stillhouse.platform.report.comparison import ArmResult, Comparison, Trial
@@ -33,6 +35,15 @@ def test_what_was_spent_counts_and_not_what_was_granted():
     assert [epsilon for epsilon, _, _ in line.points] == [1.0, 40.0]
 
 
+def test_a_line_joins_one_relation_and_the_page_names_it():
+    other = PrivacyStatement(10.0, 1e-5, neighbouring=ADD_OR_REMOVE, coverage="covered")
+    trials = tuple(dataclasses.replace(t, outcome=dataclasses.replace(t.outcome, privacy=other)) for t in TWO[1].trials)
+    assert budget_lines(study(TWO[0], dataclasses.replace(TWO[1], trials=trials))) == []
+    page = " ".join(html.unescape(re.sub("<[^>]*>", " ", render_comparison(study(*TWO)))).split())
+    assert f"Epsilons of Means: covered, delta 1e-5, neighbours: {TWO[0].done[0].privacy.neighbouring}." in page
+    assert TWO[0].done[0].privacy.neighbouring != ADD_OR_REMOVE
+
+
 def test_one_budget_no_epsilon_or_no_result_make_no_line():
     uncovered = arm("d", "Open, epsilon 5", float("inf"), (0.9, 0.9), target=5)
     missing = ArmResult(
@@ -58,9 +69,9 @@ def test_the_page_says_how_many_lines_it_leaves_out():
             )
     comparison = study(*arms)
     drawing = str(budget_plot(comparison, 760))
-    assert "Way 9" in drawing and "Way 1:" not in drawing and "nan" not in drawing
+    assert "Way 7" in drawing and "Way 8" not in drawing and "nan" not in drawing
     page = " ".join(re.sub("<[^>]*>", " ", render_comparison(comparison)).split())
-    assert "The 2 lowest of 10 lines are left to the table." in page
+    assert "The last 2 of 10 lines are left to the table." in page
 
 
 def test_the_drawing_stands_equal_scores():
