@@ -136,6 +136,12 @@ class Learner:
 
         figures = kept_stage(run, "inpainting", {"inpainter": inpainter}, work, inputs)
         found.metrics["inpainting_error"] = Metric(figures["drawn"], DRAWN, "lower")
+        if figures["drawn"] >= figures["mean_fill"]:
+            found.notes.append(
+                f"the first stage did not learn: it draws what masks hide with an error of {figures['drawn']:.3f}, where the mean "
+                f"visible colour has {figures['mean_fill']:.3f}; all later stages rest on it. Try a lower "
+                "method.inpainting.training.learning_rate, or more epochs"
+            )
         found.baselines["mean visible colour"] = {"inpainting_error": Metric(figures["mean_fill"], DRAWN, "lower")}
         found.baselines["mean face"] = {"inpainting_error": Metric(figures["mean_face"], DRAWN, "lower")}
         if run.world.first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ class Training:
         optimizer: adam, or sgd with momentum .9.
         beta, second_beta: Adam's decay rates.
         milestones: fractions of the training after which the learning rate falls to a tenth; empty: it falls by a cosine to zero.
+        warm_up: fraction of the training over which the learning rate rises from nearly nothing. Adam's first steps have full length
+            in every weight, whatever the gradient's; deep networks without normalisation may never come back from them.
         clip_norm: gradients are clipped to this norm; None: not.
     """
 
@@ -38,6 +41,7 @@ class Training:
     beta: float = 0.9
     second_beta: float = 0.999
     milestones: tuple[float, ...] = ()
+    warm_up: float = 0.0
     clip_norm: float | None = 10.0
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class Training:
                 raise BadInput(f"{name} is {getattr(self, name)!r}", why="it is a decay rate, from 0 to below 1")
         if any(not 0 < at < 1 for at in self.milestones):
             raise BadInput("a milestone is not between 0 and 1", why="it is a fraction of the training")
+        if not 0 <= self.warm_up < 1:
+            raise BadInput(f"warm_up is {self.warm_up!r}", why="it is a fraction of the training, from 0 to below 1")
         if self.clip_norm is not None:
             positive(clip_norm=self.clip_norm)
 
@@ -63,10 +69,15 @@ class Training:
             )
         else:
             optimizer = torch.optim.SGD(parameters, self.learning_rate, momentum=0.9, weight_decay=self.weight_decay)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._factor(step, steps))
+
+    def _factor(self, step: int, steps: int) -> float:
+        """The learning rate at a step, from 0, as a part of the full one."""
+        rising = round(self.warm_up * steps)
+        rise = min(1.0, (step + 1) / (rising + 1))
         if not self.milestones:
-            return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        at = sorted({round(fraction * steps) for fraction in self.milestones})
-        return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, at, gamma=0.1)
+            return rise * (1 + math.cos(math.pi * max(step - rising, 0) / max(steps - rising, 1))) / 2
+        return rise * 0.1 ** len({at for fraction in self.milestones if (at := round(fraction * steps)) <= step})
 
 
 def row_batches(run: Run, count: int, batch_size: int) -> DataLoader[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,8 @@ def test_settings_are_checked() -> None:
         Training(optimizer="lamb")
     with pytest.raises(BadInput, match="milestone"):
         Training(milestones=(0.5, 1.5))
+    with pytest.raises(BadInput, match="warm_up"):
+        Training(warm_up=1.0)
 
 
 def test_schedules() -> None:
@@ -190,3 +193,8 @@ def test_schedules() -> None:
     assert cosine[5] == pytest.approx(0.5)
     steps = rates(Training(optimizer="sgd", learning_rate=1.0, milestones=(0.5, 0.8)))
     assert steps == pytest.approx([1.0] * 5 + [0.1] * 3 + [0.01] * 2)
+    warmed = rates(Training(learning_rate=1.0, warm_up=0.3))
+    assert warmed[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])  # then the cosine over what is left
+    assert warmed[4:] == pytest.approx([(1 + math.cos(math.pi * step / 7)) / 2 for step in range(1, 7)])
+    together = rates(Training(learning_rate=1.0, warm_up=0.2, milestones=(0.5,)))
+    assert together == pytest.approx([1 / 3, 2 / 3, 1, 1, 1] + [0.1] * 5)

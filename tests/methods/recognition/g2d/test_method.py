@@ -92,6 +92,14 @@ def test_what_a_run_ends_with(quick: G2D, faces: FaceData, tmp_path: Path, finis
     assert metrics["bare_eer"] == pytest.approx(_eer(scores, faces.pairs.same), abs=0.13)
 
 
+def test_a_first_stage_that_did_not_learn_is_told(quick: G2D, finish: Finish) -> None:
+    still = replace(quick.inpainting, training=replace(quick.inpainting.training, learning_rate=1e-9))
+    outcome = finish(replace(quick, inpainting=still))
+    drawn = outcome.metrics["inpainting_error"].value
+    assert drawn > outcome.baselines["mean visible colour"]["inpainting_error"].value
+    assert any("the first stage did not learn" in note and f"{drawn:.3f}" in note for note in outcome.notes)
+
+
 def _eer(scores: np.ndarray, same: np.ndarray) -> float:
     gaps = [(abs((scores[~same] >= at).mean() - (scores[same] < at).mean()), at) for at in scores]
     at = min(gaps)[1]
