@@ -16,6 +16,7 @@ from stillhouse.methods.recognition.pretrained.teacher import DlibTeacher, load_
 from stillhouse.platform.data.alignment import TEMPLATE
 from stillhouse.platform.data.face_folder import Names, read_faces
 from stillhouse.platform.data.face_pairs import make_pairs
+from stillhouse.platform.data.picture_files import Exact
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.verification.folds import verify
 from support.chips import chip
@@ -127,6 +128,22 @@ def test_a_fetched_teacher_agrees_with_dlib_and_with_face_api(
     monkeypatch.setattr(dlib_resnet, "SPREAD", 255.0)  # face-api divides by 255, dlib by 256
     with torch.no_grad():
         np.testing.assert_allclose(network(chips(*range(3))).numpy(), golden["face_api"], atol=1e-5)
+
+
+def test_a_fetched_teacher_judges_all_pairs_of_dlibs_own_example_rightly(fetched: DlibTeacher) -> None:
+    """dlib's `examples/johns` (five people, eleven chips of 150 pixels each): all 1,485 pairs by dlib's own distance of 0.6."""
+    folder = os.environ.get("STILLHOUSE_TEST_JOHNS")
+    if not folder:
+        pytest.skip("STILLHOUSE_TEST_JOHNS names no folder examples/johns of dlib's source")
+    faces, _ = read_faces(Path(folder), prepare=Exact(150))
+    with torch.no_grad():
+        embeddings = fetched.network(torch.from_numpy(faces.read(np.arange(len(faces)))).float()).numpy()
+    first, second = np.triu_indices(len(faces), 1)
+    same = faces.identities[first] == faces.identities[second]
+    assert (len(same), same.sum()) == (1485, 275)
+    distances = np.linalg.norm(embeddings[first] - embeddings[second], axis=1)
+    # One person's are .551 at most, two people's .660 at least.
+    np.testing.assert_array_equal(distances < 0.6, same)
 
 
 @pytest.mark.slow
