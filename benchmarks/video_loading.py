@@ -1,10 +1,11 @@
-"""Clips a second that a loader hands out, from cached crops and by decoding, on one core.
+"""Clips a second that a loader hands out, from cached crops and by decoding, and that NACO's network learns from, on one core.
 
     OMP_NUM_THREADS=1 python benchmarks/video_loading.py [FOLDER]
 
 FOLDER holds `real` videos and `landmarks`; without it, videos of drawn heads (256 pixels, H.264) are made, of which the middle is
 taken. A clip is 16 frames from a random start. By decoding, just these frames are read from the file, and the face is cut out of each;
-from the cache they are read by memory map. Seconds are the process's own, so that it does not matter who else is on the machine.
+from the cache they are read by memory map. Learning is one step of stage 2 on twelve clips: augmentation, forward, backward, AdamW.
+Seconds are the process's own; another program on the machine still costs some, by what it takes of caches and of a shared core.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from stillhouse.methods.recognition.naco.clips import augmented, draw_augmentation
+from stillhouse.methods.recognition.naco.finetuning import Detector
+from stillhouse.methods.recognition.naco.form import Clips, Form
+from stillhouse.methods.recognition.naco.model import Network
+from stillhouse.methods.recognition.naco.settings import Finetuning
 from stillhouse.platform.data.alignment import middle_square
 from stillhouse.platform.data.procedural_heads import draw_heads
 from stillhouse.platform.data.video_building import cut_listing
@@ -28,6 +35,7 @@ from stillhouse.platform.data.video_tables import read_real_and_fake
 from stillhouse.platform.data.video_writing import write_video
 
 CLIP = 16
+BATCH = 12
 
 
 def drawn_videos(folder: Path, people: int = 6) -> None:
@@ -74,6 +82,30 @@ def clips_a_second(read: Callable[[int, int], np.ndarray], lengths: list[int], c
     return clips / (time.process_time() - began)
 
 
+def clips_learned_a_second(tracks: CachedTracks, lengths: list[int], side: int, steps: int) -> float:
+    """Of steps of stage 2 by the small network, after one that warms up; reading the clips is not counted."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    clips = Clips(side=side - Clips().margin)
+    detector = Detector(Network(Form(), clips), "full", None, 0.0).train()
+    optimiser = torch.optim.AdamW(detector.parameters(), 5e-4)
+    draws = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(1)
+    labels = torch.arange(BATCH).remainder(2).float()
+    took = 0.0
+    for step in range(steps + 1):
+        numbers = rng.integers(len(lengths), size=BATCH).tolist()
+        starts = [int(rng.integers(lengths[number] - CLIP + 1)) for number in numbers]
+        read = [tracks.read(number, range(at, at + CLIP)) for number, at in zip(numbers, starts, strict=True)]
+        began = time.process_time()
+        draw = draw_augmentation(Finetuning().augmentation, clips, BATCH, draws)
+        optimiser.zero_grad()
+        detector(augmented(torch.from_numpy(np.stack(read)), draw, clips), labels)["loss"].backward()
+        optimiser.step()
+        took += (time.process_time() - began) * (step > 0)
+    return steps * BATCH / took
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
@@ -82,6 +114,7 @@ def main() -> None:
         "--clips", type=int, default=24, help="that are decoded; fifty times as many are read from the cache"
     )
     parser.add_argument("--side", type=int, default=88)
+    parser.add_argument("--steps", type=int, default=10, help="of learning")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         aside = Path(place)
@@ -104,6 +137,7 @@ def main() -> None:
         cached = clips_a_second(
             lambda number, start: tracks.read(number, range(start, start + CLIP)), lengths, 50 * words.clips
         )
+        learning = clips_learned_a_second(tracks, lengths, words.side, words.steps)
     frames = sum(lengths)
     print(
         f"{len(lengths)} videos, {frames:,} frames of {words.side} pixels; clips of {CLIP} frames, seconds of one core"
@@ -112,6 +146,10 @@ def main() -> None:
     print(f"checking the cache    {checking:8.2f} s   {frames / checking:10,.0f} frames a second")
     print(f"clips by decoding     {decoding:8.1f} a second")
     print(f"clips from the cache  {cached:8.0f} a second   {cached / decoding:.0f} times as many")
+    print(
+        f"clips learned from    {learning:8.1f} a second   a step waits {100 * learning / cached:.1f} % of its time for the cache, "
+        f"{100 * learning / decoding:.0f} % for decoding"
+    )
 
 
 if __name__ == "__main__":
