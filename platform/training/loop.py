@@ -33,6 +33,9 @@ from .run import Run
 from .seeds import restarted, seeded
 from .step_time import StepTime
 
+# Of what is kept: a checkpoint of another form is not read.
+FORMAT = 2
+
 LossFn = Callable[[torch.nn.Module, Any], torch.Tensor | Mapping[str, torch.Tensor]]
 
 
@@ -97,7 +100,7 @@ def train(
         parts["scheduler"] = scheduler
     scaler = torch.amp.GradScaler(run.device.type, enabled=precision == "float16")
     parts["scaler"] = scaler
-    key = _fingerprint(model, optimizer, loader, epochs, precision, clip_norm, [run.seed, inputs])
+    key = _fingerprint(model, optimizer, loader, epochs, precision, clip_norm, [FORMAT, run.seed, inputs])
     position = _Position()
 
     own_seed = run.seed_for("train", name)
@@ -159,20 +162,20 @@ class _Position:
     def __init__(self) -> None:
         self.epoch = self.batch = self.step = 0
         self.sums: dict[str, torch.Tensor] = {}
-        self.summed = 0
+        self.counts: dict[str, int] = {}
         self.epoch_generator: torch.Tensor | None = None
         self.generators: dict[str, torch.Tensor] | None = None
 
     def count(self, losses: Mapping[str, torch.Tensor]) -> None:
         if self.batch == 0:
-            self.sums, self.summed = {}, 0
+            self.sums, self.counts = {}, {}
         self.batch += 1
         self.step += 1
-        self.summed += 1
         for name, value in losses.items():
             # Summed on the device: reading each step's loss would make a GPU wait.
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def end_epoch(self) -> None:
         self.epoch += 1
@@ -180,7 +183,8 @@ class _Position:
         self.epoch_generator = None
 
     def means(self) -> dict[str, float]:
-        return {name: float(value) / self.summed for name, value in self.sums.items()}
+        """Over the steps that told a quantity: a term may join after some."""
+        return {name: float(value) / self.counts[name] for name, value in self.sums.items()}
 
 
 def _batches(run: Run, loader: DataLoader[Any], position: _Position) -> Iterable[Any]:
@@ -221,7 +225,7 @@ def _keep(run: Run, name: str, key: str, model: torch.nn.Module, parts: Mapping[
             "key": key,
             "model": model.state_dict(),
             "parts": {part: item.state_dict() for part, item in parts.items()},
-            "position": {"epoch": at.epoch, "batch": at.batch, "step": at.step, "summed": at.summed, "sums": sums},
+            "position": {"epoch": at.epoch, "batch": at.batch, "step": at.step, "counts": at.counts, "sums": sums},
             "epoch_generator": at.epoch_generator,
             "generators": _generators(run),
         },
@@ -242,7 +246,7 @@ def _restore(
     for part, item in parts.items():
         item.load_state_dict(state["parts"][part])
     kept = state["position"]
-    at.epoch, at.batch, at.step, at.summed = kept["epoch"], kept["batch"], kept["step"], kept["summed"]
+    at.epoch, at.batch, at.step, at.counts = kept["epoch"], kept["batch"], kept["step"], dict(kept["counts"])
     at.sums = {
         name: torch.tensor(value, dtype=torch.float64, device=run.device) for name, value in kept["sums"].items()
     }

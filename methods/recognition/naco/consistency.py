@@ -30,6 +30,8 @@ class Consistency(nn.Module):
         from_pixels: whether it is given pixels, or features that were computed before.
     """
 
+    done: Tensor
+
     def __init__(self, network: Network, settings: Pretraining, *, from_pixels: bool = True) -> None:
         super().__init__()
         self.network, self.from_pixels = network, from_pixels
@@ -39,6 +41,14 @@ class Consistency(nn.Module):
             if settings.spatial.weight
             else None
         )
+        # In a buffer, so that a training that is resumed knows how far it had come.
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self._joins = 0
+
+    def begin(self, steps: int) -> None:
+        """A training of so many steps begins: where there is a spatial loss, the temporal one joins it after its share of them."""
+        self.done.zero_()
+        self._joins = 0 if self.spatial is None else round(self._settings.temporal.after * steps)
 
     def forward(self, inputs: Tensor, masked: Tensor, orders: Tensor, videos: Tensor) -> dict[str, Tensor]:
         """Losses of B anchors and, after them, their B positives; "loss" is the one that is minimised.
@@ -51,16 +61,22 @@ class Consistency(nn.Module):
         """
         features = self.network.features(inputs) if self.from_pixels else inputs
         self.network.follow(features)
-        return self.losses(features, masked, orders, videos)
+        joined = int(self.done) >= self._joins
+        if self.training:
+            self.done += 1
+        return self.losses(features, masked, orders, videos, temporal=joined)
 
-    def losses(self, features: Tensor, masked: Tensor, orders: Tensor, videos: Tensor) -> dict[str, Tensor]:
-        """The same of features (2 B, S, T, C)."""
+    def losses(
+        self, features: Tensor, masked: Tensor, orders: Tensor, videos: Tensor, *, temporal: bool = True
+    ) -> dict[str, Tensor]:
+        """The same of features (2 B, S, T, C); without the temporal loss where it has not joined yet."""
         settings, count = self._settings, len(features) // 2
+        temporal = temporal and settings.temporal.weight > 0
         parts, hidden = [], []
         if self.spatial is not None:
             parts.append(features)
             hidden.append(masked)
-        if settings.temporal.weight:
+        if temporal:
             many = settings.temporal.negatives
             shuffled = in_order(features[count:].repeat_interleave(many, dim=0), orders)
             parts += [features, shuffled]
@@ -71,7 +87,7 @@ class Consistency(nn.Module):
             if self.spatial is not None:
                 lost = self.spatial(tokens[: 2 * count], features, masked)
                 total, said["spatial"] = total + settings.spatial.weight * lost, lost.detach()
-            if settings.temporal.weight:
+            if temporal:
                 rows = clips[2 * count :] if self.spatial is not None else clips
                 anchor, positive, rest = (
                     rows[:count],

@@ -6,6 +6,7 @@ the rest is trained on for many cheap steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -152,6 +153,7 @@ def _fit(
     run: Run, model: Consistency, loss: Callable[[nn.Module, Any], Mapping[str, Tensor]], loader: Any, training: Training, name: str,
     look: Callable[[nn.Module], Mapping[str, float]], inputs: Any,
 ) -> None:  # fmt: skip
+    model.begin(math.prod(rounds(training)))
     groups = [([model], training.learning_rate)]
     optimise(run, model, loss, loader, training, name=name, groups=groups, evaluate=look, inputs=inputs)
 

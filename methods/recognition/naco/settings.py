@@ -107,6 +107,9 @@ class Temporal:
         temperature: of infonce.
         negatives: shuffled copies of each positive clip.
         shuffle: frame (any order), segment (four pieces) or local (within windows of four).
+        after: share of each training of stage 1 after which its loss joins the spatial one (where there is none, it is there from the
+            start). Order is learned in a few dozen steps, and drives all else out of the tokens: a predictor that knows nothing by then
+            never learns anything. What the predictor knows already stays.
     """
 
     weight: float = 1.0
@@ -115,9 +118,11 @@ class Temporal:
     temperature: float = 0.2
     negatives: int = 2
     shuffle: str = "frame"
+    after: float = 0.5
 
     def __post_init__(self) -> None:
         non_negative(weight=self.weight)
+        share(after=self.after)
         positive(margin=self.margin, temperature=self.temperature)
         positive_int(negatives=self.negatives)
         one_of(("triplet", "infonce"), loss=self.loss)

@@ -18,6 +18,11 @@ class Layer(nn.Module):
         self.norm_attention, self.norm_feed = nn.LayerNorm(form.width), nn.LayerNorm(form.width)
         self.triple, self.out = nn.Linear(form.width, 3 * form.width), nn.Linear(form.width, form.width)
         self.feed, self.back = nn.Linear(form.width, form.hidden), nn.Linear(form.hidden, form.width)
+        # Queries and keys are alike at first: a token looks at those near its own time, so a masked one at its neighbours. From random
+        # ones that takes hundreds of steps to learn.
+        with torch.no_grad():
+            query, key, _ = self.triple.weight.chunk(3)
+            query.copy_(key)
         if form.zero_residual:
             for last in (self.out, self.back):
                 nn.init.zeros_(last.weight)

@@ -147,6 +147,18 @@ def test_named_losses_are_logged_and_loss_is_minimised(run):
     assert trained.means["size"] == 16
 
 
+def test_a_term_that_joins_late_is_averaged_over_the_steps_that_had_it(run):
+    steps = []
+
+    def loss_fn(net, batch):
+        steps.append(None)
+        loss = net(batch[0]).square().mean()
+        return {"loss": loss, "late": torch.tensor(7.0)} if len(steps) > 3 else {"loss": loss}
+
+    _, trained = job(run, loss_fn=loss_fn, epochs=1)
+    assert len(steps) == 4 and trained.means["late"] == 7
+
+
 def test_evaluation_runs_each_epoch_without_gradients_in_eval_mode(run):
     modes = []
 

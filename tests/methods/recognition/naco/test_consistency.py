@@ -49,6 +49,27 @@ def test_the_loss_is_the_weighed_sum_of_both_modules_computed_apart() -> None:
     assert found["loss"].item() == pytest.approx(0.7 * spatial.item() + 2 * temporal.item(), rel=1e-4)
 
 
+def test_the_temporal_loss_joins_after_its_share_of_the_steps() -> None:
+    given = model(Pretraining(temporal=Temporal(after=0.4)))
+    given.begin(5)
+    seen = ["temporal" in given(*batch(given)) for _ in range(5)]
+    assert seen == [False, False, True, True, True]
+    resumed = model(Pretraining(temporal=Temporal(after=0.4)))
+    resumed.begin(10)
+    resumed.load_state_dict(given.state_dict())
+    assert "temporal" in resumed(*batch(resumed))
+    given.begin(5)
+    given.eval()
+    assert ["temporal" in given(*batch(given)) for _ in range(3)] == [False] * 3
+
+
+@pytest.mark.parametrize("settings", [Temporal(after=0.0), Temporal(after=0.9)])
+def test_the_temporal_loss_is_there_from_the_start_where_it_waits_for_nothing(settings: Temporal) -> None:
+    given = model(Pretraining(temporal=settings, spatial=Spatial(weight=1.0 if settings.after == 0 else 0.0)))
+    given.begin(100)
+    assert "temporal" in given(*batch(given))
+
+
 @pytest.mark.parametrize(
     ("settings", "missing"),
     [(Pretraining(temporal=Temporal(weight=0.0)), "temporal"), (Pretraining(spatial=Spatial(weight=0.0)), "spatial")],

@@ -71,6 +71,18 @@ def test_the_larger_sizes(form: Form, clips: Clips, millions: int) -> None:
     assert abs(found - millions) < 0.06 * millions
 
 
+def test_at_first_a_token_looks_most_at_those_near_its_own_time() -> None:
+    """Of tokens that are all masked, what is left is the code of time."""
+    network = fresh_network(Form(), Clips(), 0)
+    assert network.tokens is not None and network.transformer is not None
+    tokens = network.tokens(torch.zeros(1, 1, 16, 128), torch.ones(1, 1, 16, dtype=torch.bool))[0, 0]
+    layer = network.transformer.layers[0]
+    query, key, _ = layer.triple(layer.norm_attention(tokens)).detach().chunk(3, dim=-1)
+    looks = query @ key.T
+    near = (torch.arange(16)[:, None] - torch.arange(16)).abs() <= 3
+    assert looks[near].mean() > looks[~near].mean()
+
+
 def test_a_transformer_alone_is_counted_by_hand() -> None:
     """Each layer: 4 D^2 + 4 D of attention, 2 D F + F + D of the feed-forward part, 4 D of norms."""
     network, width, hidden = Network(Form(), Clips()), 128, 256
