@@ -39,8 +39,9 @@ class Relation:
         critic, critic_norm: see `Critic`.
         momentum: of the normaliser's running mean.
         supervised: negatives are of another label, not only another picture.
-        symmetric: also hold v_t[i, j] against v_ts[i, k], with past student embeddings; the two sum up. A student that changes quickly
-            then wins by differing from its own past, and learns little else (`docs/recognition.md`).
+        symmetric: also hold v_t[i, j] against v_ts[i, k], with past student embeddings; the two sum up. On faces better
+            than one where the teacher is centred; in a very short training a student can win by differing from its own past
+            (`docs/recognition.md`).
         anchors_per_sample: pairs for each picture, at most batch size - 1.
         warm_up: share of the training over which the weight rises from 0.
         rel_off_last_frac: share of the training, at its end, in which the weight is 0 (CRCD's authors advise 0.04).
