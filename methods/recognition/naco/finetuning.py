@@ -23,6 +23,7 @@ from ....platform.verification.roc import auc
 from .batches import forged_batches, partners
 from .clips import augmented, draw_augmentation
 from .consistency import Consistency, own_generator
+from .frames import learn_frames
 from .made import Maker, with_made
 from .model import Network
 from .optimising import Best, Group, optimise, rounds, share_state
@@ -124,6 +125,8 @@ def finetune(
     if not settings.pretraining.done and settings.start is None and own.mode == "head":
         calibrate(run, settings, network, train)
         notes.append("norms and scales of the random network were set on training clips; its weights are random")
+    if own.frames.steps:
+        learn_frames(run, settings, network, train, numbers, maker, identity)
     if own.aux_ssl and consistency is None:
         with seeded(run.seed_for("spatial predictor")):
             consistency = Consistency(network, settings.pretraining)

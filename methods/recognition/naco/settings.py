@@ -172,6 +172,7 @@ class Finetuning:
 
     Args:
         mode: full (every weight), head (all else frozen, in evaluation mode), or none (stage 1 is all there is).
+        frames: training of backbone and bypass on single frames before it, half of them forged; without steps it is left out.
         training: of it; half of a batch is forged. Without steps, a detector that `start` names is only tested.
         body_rate: learning rate of all but the head, in mode full; None: that of the head.
         pairs: beside each forged clip the real clip of the same video, start and augmentation; otherwise any real clip.
@@ -184,6 +185,7 @@ class Finetuning:
     """
 
     mode: str = "full"
+    frames: Training = field(default_factory=lambda: Training(steps=0, batch_size=48, learning_rate=1e-3, warm_up=20))
     training: Training = field(default_factory=lambda: Training(steps=300, batch_size=16, every=50))
     body_rate: float | None = None
     pairs: bool = True
@@ -201,8 +203,14 @@ class Finetuning:
         non_negative(aux_ssl=self.aux_ssl)
         if self.body_rate is not None:
             positive(body_rate=self.body_rate)
-        if self.training.batch_size % 2:
+        if self.training.batch_size % 2 or self.frames.batch_size % 2:
             raise BadInput("an odd batch_size in stage 2", why="half of a batch is forged", mend="use an even one")
+        if self.frames.steps and (self.mode != "full" or self.fakes == "shuffled" or not self.training.steps):
+            raise BadInput(
+                "finetuning.frames without what it begins",
+                why="single frames teach the backbone, which then learns from clips; they show no order",
+                mend="use it with mode=full, given or self-blended fakes, and steps of finetuning.training",
+            )
         if self.mode == "head" and (self.aux_ssl or self.body_rate is not None):
             raise BadInput("mode head trains the head alone", mend="leave aux_ssl and body_rate out, or use mode=full")
 
@@ -281,6 +289,10 @@ class NacoSettings:
             raise BadInput(
                 "stage 2 without steps tests a finished detector",
                 mend="name its run by method.start and set both of pretraining's steps to 0, or give stage 2 steps",
+            )
+        if self.finetuning.frames.steps and not self.network.head_bypass:
+            raise BadInput(
+                "finetuning.frames needs the bypass, which alone sees a frame", mend="set network.head_bypass=true"
             )
         if self.finetuning.aux_ssl and not self.pretraining.spatial.weight + self.pretraining.temporal.weight:
             raise BadInput("aux_ssl without either module", mend="weigh pretraining.spatial or pretraining.temporal")

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from stillhouse.methods.recognition.naco import optimising
 from stillhouse.methods.recognition.naco.finetuning import Detector, calibrate, finetune
+from stillhouse.methods.recognition.naco.frames import FrameDetector, learn_frames
 from stillhouse.methods.recognition.naco.model import Network, fresh_network
 from stillhouse.methods.recognition.naco.optimising import Best, optimiser, rounds
 from stillhouse.methods.recognition.naco.pretraining import kept_features, pretrain
@@ -45,6 +46,57 @@ def test_in_mode_head_nothing_else_changes_not_even_a_running_mean(tmp_path: Pat
     finetune(silent_run(tmp_path / "full"), full, network, data.train, data.validation, None, identity)
     assert any("running_mean" in name for name in changed(before, network))
     assert "tokens.mean" in changed(before, network)
+
+
+def test_single_frames_teach_backbone_and_bypass_before_the_clips(tmp_path: Path) -> None:
+    data = few_videos()
+    frames = Finetuning(frames=training(30, batch_size=8), training=training(1, learning_rate=1e-9), augmentation=QUIET)
+    method, run = little(finetuning=frames), silent_run(tmp_path)
+    network, identity = started_network(run, method)
+    before = state(network)
+    learn_frames(run, method, network, data.train, np.flatnonzero(data.train.forged), None, identity)
+    trained = changed(before, network)
+    assert any(name.startswith("backbone.") for name in trained)
+    scales = {f"tokens.{name}" for name in ("mean", "deviation", "seen")}
+    assert {name for name in trained if not name.startswith("backbone.")} == {
+        "head.bypass.weight",
+        "head.bypass.bias",
+    } | scales
+    assert all(weight.requires_grad for weight in network.parameters())
+    losses = [value for _, value in read_metrics(run.folder / "metrics.jsonl")["finetuning-frames/loss"]]
+    assert len(losses) == 1
+    # The whole stage finds it in the run's folder, and goes on with clips.
+    again, identity = started_network(run, method)
+    finetune(run, method, again, data.train, data.validation, None, identity)
+    assert "finetuning-frames" in run.reused
+    assert torch.allclose(again.head.bypass.weight, network.head.bypass.weight, atol=1e-6)
+
+
+def test_single_frames_look_at_one_frame_of_each_clip() -> None:
+    network = fresh_network(FORM, CLIPS, 0)
+    model = FrameDetector(network).eval()
+    pixels = torch.randn(4, 1, 3, 32, 32)
+    labels = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    logits = network.head.bypass(network.backbone(pixels[:, 0]).mean((2, 3)))[:, 0]  # type: ignore[misc]
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    assert model(pixels, labels)["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mode": "head"}, {"fakes": "shuffled"}, {"training": training(0)}],
+    ids=["head", "shuffled", "no clips"],
+)
+def test_single_frames_without_what_they_begin_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="without what it begins"):
+        Finetuning(frames=training(3), **options)
+
+
+def test_single_frames_need_the_bypass() -> None:
+    with pytest.raises(BadInput, match="bypass"):
+        little(
+            network=replace(FORM, head_bypass=False), finetuning=Finetuning(frames=training(3), training=training(3))
+        )
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
