@@ -41,13 +41,15 @@ class Consistency(nn.Module):
             if settings.spatial.weight
             else None
         )
-        # In a buffer, so that a training that is resumed knows how far it had come.
+        # In a buffer, so that a training that is resumed knows how far it had come. It is read once: reading it makes a GPU wait.
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+        self._at: int | None = None
         self._joins = 0
 
     def begin(self, steps: int) -> None:
         """A training of so many steps begins: where there is a spatial loss, the temporal one joins it after its share of them."""
         self.done.zero_()
+        self._at = None
         self._joins = 0 if self.spatial is None else round(self._settings.temporal.after * steps)
 
     def forward(self, inputs: Tensor, masked: Tensor, orders: Tensor, videos: Tensor) -> dict[str, Tensor]:
@@ -61,9 +63,10 @@ class Consistency(nn.Module):
         """
         features = self.network.features(inputs) if self.from_pixels else inputs
         self.network.follow(features)
-        joined = int(self.done) >= self._joins
-        if self.training:
-            self.done += 1
+        at = int(self.done) if self._at is None else self._at
+        self._at = at + self.training
+        self.done += self.training
+        joined = at >= self._joins
         return self.losses(features, masked, orders, videos, temporal=joined)
 
     def losses(
