@@ -63,11 +63,12 @@ def test_all_perturbations_by_one_word_and_each_once() -> None:
     assert Judging(perturbations=("CC", "GB", "CC")).kinds == ("CC", "GB")
 
 
-def test_shipped_comparisons_give_every_method_as_many_clips_through_the_network() -> None:
+def test_shipped_comparisons_give_every_method_as_many_pictures_through_the_network() -> None:
     """What has no stage 1 makes up for its steps from pixels, which see two clips of each video."""
+    length = Clips().length
 
-    def clips(joint: int, tuned: int) -> int:
-        return joint * 2 * JOINT_BATCH + tuned * TUNED_BATCH
+    def pictures(joint: int, tuned: int, frames: int = 0) -> int:
+        return length * (joint * 2 * JOINT_BATCH + tuned * TUNED_BATCH) + frames * Finetuning().frames.batch_size
 
     def method(name: str) -> dict[str, Any]:
         loaded: dict[str, Any] = yaml.safe_load((CONFIGS / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -76,7 +77,7 @@ def test_shipped_comparisons_give_every_method_as_many_clips_through_the_network
     whole, scratch = method("naco"), method("naco_scratch")["finetuning"]["training"]["steps"]
     joint, tuned = whole["pretraining"]["joint"], whole["finetuning"]["training"]
     assert (joint["batch_size"], tuned["batch_size"]) == (JOINT_BATCH, TUNED_BATCH)
-    assert clips(0, scratch) == pytest.approx(clips(joint["steps"], tuned["steps"]), rel=0.03)
+    assert pictures(0, scratch) == pytest.approx(pictures(joint["steps"], tuned["steps"]), rel=0.03)
     for name in ("naco_frame", "naco_random"):
         assert method(name)["defaults"][0] == "naco_scratch" and "training" not in method(name).get("finetuning", {})
     for name in ("face_videos", "video_leave_one_out"):
@@ -84,8 +85,6 @@ def test_shipped_comparisons_give_every_method_as_many_clips_through_the_network
         found = {}
         for arm, told in arms.items():
             steps = dict(one.split("=", 1) for one in told["overrides"])
-            joint, tuned = (
-                int(steps.get(f"method.{key}.steps", 0)) for key in ("pretraining.joint", "finetuning.training")
-            )
-            found[arm] = clips(joint, tuned)
-        assert max(found.values()) - min(found.values()) < TUNED_BATCH, found
+            keys = ("pretraining.joint", "finetuning.training", "finetuning.frames")
+            found[arm] = pictures(*(int(steps.get(f"method.{key}.steps", 0)) for key in keys))
+        assert max(found.values()) - min(found.values()) < length * TUNED_BATCH, found
