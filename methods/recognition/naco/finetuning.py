@@ -22,9 +22,9 @@ from ....platform.training.seeds import seeded
 from ....platform.verification.roc import auc
 from .batches import forged_batches, partners
 from .clips import augmented, draw_augmentation
-from .consistency import Consistency, own_generator
+from .consistency import Consistency
 from .frames import learn_frames
-from .made import Maker, with_made
+from .made import Maker, learned_pixels, with_made
 from .model import Network
 from .optimising import Best, Group, optimise, rounds, share_state
 from .pretraining import only
@@ -138,7 +138,7 @@ def finetune(
 
     def loss(prepared: nn.Module, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
         videos, frames = batch
-        pixels, generator = _pixels(settings, frames, maker)
+        pixels, generator = learned_pixels(settings, frames, maker)
         count = len(videos)
         labels = torch.cat([pixels.new_ones(count), pixels.new_zeros(count)])
         extra = None
@@ -243,20 +243,3 @@ def _notes(own: Finetuning, train: VideoSet, numbers: np.ndarray) -> list[str]:
         if alone
         else []
     )
-
-
-def _pixels(settings: NacoSettings, frames: Tensor, maker: Maker | None) -> tuple[Tensor, Generator]:
-    """Input of the network: forged clips, real clips, and second ones where there are any; and the generator of further draws.
-
-    `frames`: uint8 (b, 2 or 3, T, 3, S, S).
-    """
-    own, clips, count = settings.finetuning, settings.clips, len(frames)
-    generator = own_generator()
-    forged, real = frames[:, 0], frames[:, 1]
-    if maker is not None:
-        forged = maker(forged, generator)
-    draw = draw_augmentation(own.augmentation, clips, count if own.pairs else 2 * count, generator)
-    parts = [augmented(torch.cat([forged, real]), draw.twice() if own.pairs else draw, clips)]
-    if frames.shape[1] == 3:
-        parts.append(augmented(frames[:, 2], draw_augmentation(own.augmentation, clips, count, generator), clips))
-    return torch.cat(parts), generator

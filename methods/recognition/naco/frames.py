@@ -18,9 +18,7 @@ from torch.nn import functional as F
 from ....platform.data.videos import VideoSet
 from ....platform.training.run import Run
 from .batches import forged_batches
-from .clips import augmented, draw_augmentation
-from .consistency import own_generator
-from .made import Maker
+from .made import Maker, learned_pixels
 from .model import Network
 from .optimising import optimise, rounds
 from .pretraining import only
@@ -65,18 +63,15 @@ def learn_frames(
     )
 
     def loss(prepared: nn.Module, batch: tuple[Tensor, Tensor]) -> Mapping[str, Tensor]:
-        generator = own_generator()
-        forged, real = batch[1][:, 0, :1], batch[1][:, 1, :1]
-        if maker is not None:
-            forged = maker(forged, generator)
-        count = len(forged)
-        draw = draw_augmentation(own.augmentation, clips, count if own.pairs else 2 * count, generator)
-        pixels = augmented(torch.cat([forged, real]), draw.twice() if own.pairs else draw, clips)
+        pixels, _ = learned_pixels(settings, batch[1][:, :, :1], maker)
+        count = len(pixels) // 2
         losses: Mapping[str, Tensor] = prepared(pixels, torch.cat([pixels.new_ones(count), pixels.new_zeros(count)]))
         return losses
 
     model = FrameDetector(network).to(run.device)
-    inputs = {"finetuning": asdict(own), "clips": asdict(clips), "network": asdict(settings.network), "of": identity}
+    told = asdict(own)
+    seen = {name: told[name] for name in ("frames", "pairs", "fakes", "blended", "augmentation")}
+    inputs = {"finetuning": seen, "clips": asdict(clips), "network": asdict(settings.network), "of": identity}
     optimise(
         run,
         model,

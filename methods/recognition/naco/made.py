@@ -12,7 +12,10 @@ from torch import Generator, Tensor
 
 from ....platform.data.videos import REAL, JoinedTracks, Tracks, VideoSet
 from ....platform.training.seeds import seed_for
+from .clips import augmented, draw_augmentation
+from .consistency import own_generator
 from .self_blending import self_blended
+from .settings import NacoSettings
 from .shuffles import in_order, shuffled_orders
 
 BLENDED, SHUFFLED = "self_blended", "shuffled"
@@ -92,3 +95,20 @@ def with_made(videos: VideoSet, maker: Maker, *, length: int, seed: int) -> Vide
         (*real.names, *(f"{name}, {maker.kind}" for name in real.names)),
         np.concatenate([np.full(count, -1), np.arange(count)]),
     )  # fmt: skip
+
+
+def learned_pixels(settings: NacoSettings, frames: Tensor, maker: Maker | None) -> tuple[Tensor, Generator]:
+    """Input of the network: forged clips, real clips, and second ones where there are any; and the generator of further draws.
+
+    `frames`: uint8 (b, 2 or 3, T, 3, S, S).
+    """
+    own, clips, count = settings.finetuning, settings.clips, len(frames)
+    generator = own_generator()
+    forged, real = frames[:, 0], frames[:, 1]
+    if maker is not None:
+        forged = maker(forged, generator)
+    draw = draw_augmentation(own.augmentation, clips, count if own.pairs else 2 * count, generator)
+    parts = [augmented(torch.cat([forged, real]), draw.twice() if own.pairs else draw, clips)]
+    if frames.shape[1] == 3:
+        parts.append(augmented(frames[:, 2], draw_augmentation(own.augmentation, clips, count, generator), clips))
+    return torch.cat(parts), generator

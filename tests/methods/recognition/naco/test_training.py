@@ -48,13 +48,22 @@ def test_in_mode_head_nothing_else_changes_not_even_a_running_mean(tmp_path: Pat
     assert "tokens.mean" in changed(before, network)
 
 
-def test_single_frames_teach_backbone_and_bypass_before_the_clips(tmp_path: Path) -> None:
-    data = few_videos()
+def test_single_frames_teach_backbone_and_bypass_before_the_clips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, forward, shapes = few_videos(), FrameDetector.forward, set[tuple[int, ...]]()
+
+    def watched(self: FrameDetector, pixels: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        shapes.add(tuple(pixels.shape))
+        return forward(self, pixels, labels)
+
+    monkeypatch.setattr(FrameDetector, "forward", watched)
     frames = Finetuning(frames=training(30, batch_size=8), training=training(1, learning_rate=1e-9), augmentation=QUIET)
     method, run = little(finetuning=frames), silent_run(tmp_path)
     network, identity = started_network(run, method)
     before = state(network)
     learn_frames(run, method, network, data.train, np.flatnonzero(data.train.forged), None, identity)
+    assert shapes == {(8, 1, 3, 32, 32)}
     trained = changed(before, network)
     assert any(name.startswith("backbone.") for name in trained)
     scales = {f"tokens.{name}" for name in ("mean", "deviation", "seen")}
@@ -72,12 +81,13 @@ def test_single_frames_teach_backbone_and_bypass_before_the_clips(tmp_path: Path
     assert torch.allclose(again.head.bypass.weight, network.head.bypass.weight, atol=1e-6)
 
 
-def test_single_frames_look_at_one_frame_of_each_clip() -> None:
+def test_the_loss_of_single_frames_is_cross_entropy_of_the_bypass() -> None:
     network = fresh_network(FORM, CLIPS, 0)
+    assert network.head.bypass is not None
     model = FrameDetector(network).eval()
     pixels = torch.randn(4, 1, 3, 32, 32)
     labels = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    logits = network.head.bypass(network.backbone(pixels[:, 0]).mean((2, 3)))[:, 0]  # type: ignore[misc]
+    logits = network.head.bypass(network.backbone(pixels[:, 0]).mean((2, 3)))[:, 0]
     wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
     assert model(pixels, labels)["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
 
