@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ...platform.data.faces import Pictures
+from ...platform.errors import BadInput
 from ...platform.training.run import Run
 from .seen import Seen
 
 PIECE = 128
+MOST_BYTES = 8 * 2**30  # of kept maps
 Prepare = Callable[[Tensor], Tensor]
 
 
@@ -45,11 +47,47 @@ def embed(
     """
     chosen = np.arange(len(pictures)) if numbers is None else np.asarray(numbers, np.int64)
     own = chosen[run.world.rank :: run.world.size]
-    found = []
-    for start in range(0, len(own), piece):
-        pixels = torch.from_numpy(pictures.read(own[start : start + piece])).to(run.device)
-        found.append(both_ways(network, prepare(pixels.float() / 255)).cpu().numpy())
+    found = [both_ways(network, prepare(pixels)).cpu().numpy() for pixels in _pieces(run, pictures, own, piece)]
     return _interleaved(run.gather(np.concatenate(found) if found else None), len(chosen))
+
+
+@torch.no_grad()
+def maps_of(run: Run, network: Network, pictures: Pictures, *, piece: int = PIECE) -> tuple[np.ndarray, ...]:
+    """Feature maps of all pictures and of their mirror images, each (n, 2, C, h, w) float16, from early to late.
+
+    As `embed` asks. BadInput if a value is too large for half precision, or all take more than eight gigabytes.
+    """
+    own = np.arange(run.world.rank, len(pictures), run.world.size)
+    found: list[tuple[np.ndarray, ...]] = []
+    for pixels in _pieces(run, pictures, own, piece):
+        views = [network(view).maps for view in (pixels, pixels.flip(3))]
+        if not found:
+            _check_room(len(pictures) * 2 * sum(one[0].numel() for one in views[0]))
+        found.append(tuple(torch.stack(pair, 1).half().cpu().numpy() for pair in zip(*views, strict=True)))
+        if not all(np.isfinite(one).all() for one in found[-1]):
+            raise BadInput(
+                "a feature map of the teacher has values above 65,504", why="kept maps are in half precision",
+                mend="leave method.teacher.cache out",
+            )  # fmt: skip
+    parts = run.gather([np.concatenate(one) for one in zip(*found, strict=True)] if found else None)
+    depth = len(next(part for part in parts if part is not None))
+    return tuple(
+        _interleaved([part if part is None else part[level] for part in parts], len(pictures)) for level in range(depth)
+    )
+
+
+def _check_room(numbers: int) -> None:
+    if 2 * numbers > MOST_BYTES:
+        raise BadInput(
+            f"the teacher's maps of all training pictures would take {2 * numbers / 2**30:.0f} GiB",
+            why=f"at most {MOST_BYTES // 2**30} are kept in memory", mend="leave method.teacher.cache out",
+        )  # fmt: skip
+
+
+def _pieces(run: Run, pictures: Pictures, numbers: np.ndarray, piece: int) -> Iterator[Tensor]:
+    for start in range(0, len(numbers), piece):
+        pixels = torch.from_numpy(pictures.read(numbers[start : start + piece])).to(run.device)
+        yield pixels.float() / 255
 
 
 def _interleaved(parts: list[Any], count: int) -> np.ndarray:

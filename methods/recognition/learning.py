@@ -62,18 +62,21 @@ class LiveViews:
 
 
 class CachedViews:
-    """The teacher looked once at each training picture and its mirror image. It has no maps."""
+    """The teacher looked once at each training picture and its mirror image."""
 
-    maps: tuple[int, ...] = ()
-
-    def __init__(self, embeddings: np.ndarray, device: torch.device) -> None:
-        """From embeddings (n, 2, D)."""
+    def __init__(self, embeddings: np.ndarray, device: torch.device, maps: tuple[np.ndarray, ...] = ()) -> None:
+        """From embeddings (n, 2, D), and maps (n, 2, C, h, w) if a term looks at them; these stay in the processor's memory."""
         self._embeddings = torch.from_numpy(embeddings).to(device)
+        self._maps = [torch.from_numpy(one) for one in maps]
         self.embedding_length = embeddings.shape[-1]
+        self.maps = tuple(one.shape[2] for one in maps)
 
     def __call__(self, numbers: Tensor, draw: Draw, pictures: Tensor) -> Seen:
-        """The kept embeddings of the pictures, or of their mirror images where the draw mirrors them."""
-        return Seen(self._embeddings[numbers, draw.flip.long().to(numbers.device)])
+        """What is kept of the pictures, or of their mirror images where the draw mirrors them."""
+        flip = draw.flip.long().to(numbers.device)
+        which = numbers.cpu(), flip.cpu()
+        maps = tuple(one[which].to(pictures.device).float() for one in self._maps)
+        return Seen(self._embeddings[numbers, flip], maps)
 
 
 class Clock:

@@ -15,7 +15,7 @@ from ...platform.errors import BadInput
 from ...platform.training.run import Run
 from ...platform.verification.roc import auc
 from ...platform.verification.scores import unit
-from .embedding import embed
+from .embedding import embed, maps_of
 from .heads import Head, Margin
 from .kept import kept_beside, weights_hash
 from .learning import CachedViews, LiveViews, Views
@@ -114,11 +114,6 @@ def prepare_teacher(
     if not terms.names:
         return Prepared(teacher, module, NoViews(), None, _still(own_head, run), which, how, tuple(notes))
     cached = not terms.needs_maps if settings.cache is None else settings.cache
-    if cached and terms.needs_maps:
-        raise BadInput(
-            f"{', '.join(terms.names)} with cached embeddings", why="a term looks at the teacher's maps, which are not kept",
-            mend="leave method.teacher.cache out",
-        )  # fmt: skip
     answers = needs_answers(terms)
     embeddings = None
     if cached or (answers and own_head is None):
@@ -133,8 +128,13 @@ def prepare_teacher(
     views: Views
     if cached:
         assert embeddings is not None
-        views = CachedViews(embeddings, run.device)
-        notes.append("the teacher's embeddings of training pictures and their mirror images were computed once")
+        maps: tuple[np.ndarray, ...] = ()
+        if terms.needs_maps and teacher.maps:
+            inputs = {"teacher": which, "data": identity}
+            maps = tuple(kept_beside(run, "teacher-maps", lambda: maps_of(run, teacher, pictures), inputs))
+        views = CachedViews(embeddings, run.device, maps)
+        what = "embeddings and maps" if maps else "embeddings"
+        notes.append(f"the teacher's {what} of training pictures and their mirror images were computed once")
     else:
         views = LiveViews(module, teacher.embedding_length, teacher.maps)
     how = {**how, "cached": cached, "head": "own" if own_head is not None else settings.head_steps}

@@ -109,8 +109,9 @@ class TeacherSettings:
         check: training pictures in the self-test of a file's preprocessing; 0: none.
         centre: what terms see of it is its embeddings less their mean over the training pictures; not for one that is trained here,
             whose classifier knows them as they are. None: for dlib, whose embeddings of any two pictures have cosines around .84.
-        cache: keep the embeddings of all training pictures and their mirror images instead of calling the teacher at every step; shifts
-            and brightness then do not reach it. None: wherever no term looks at its maps.
+        cache: keep the embeddings of all training pictures and their mirror images (and its maps, in half precision, if a term looks
+            at them) instead of calling the teacher at every step; shifts and brightness then do not reach it. None: wherever no term
+            looks at its maps, which are large.
     """
 
     source: str = "train"

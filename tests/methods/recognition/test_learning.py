@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stillhouse.methods.recognition import learning
+from stillhouse.methods.recognition import embedding, learning
 from stillhouse.methods.recognition.augmentation import Augmentation, Draw, augmented
 from stillhouse.methods.recognition.crrcd.loss import Relation
-from stillhouse.methods.recognition.embedding import embed, templates
+from stillhouse.methods.recognition.embedding import embed, maps_of, templates
 from stillhouse.methods.recognition.kept import weights_hash
 from stillhouse.methods.recognition.learning import CachedViews, Distiller, LiveViews, fit_student
 from stillhouse.methods.recognition.preparing import NoViews, prepare_teacher
-from stillhouse.methods.recognition.seen import Batch
+from stillhouse.methods.recognition.seen import Batch, Seen
 from stillhouse.methods.recognition.terms import Terms
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training import loop
@@ -187,6 +187,30 @@ def test_two_starts_and_two_runs_share_a_teacher(tmp_path: Path) -> None:
     assert prepared(other).identity != one.identity and other.reused == []
 
 
-def test_maps_cannot_be_cached(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="looks at the teacher's maps"):
-        prepared(silent_run(tmp_path / "run"), Terms(at=1.0), cache=True)
+def test_maps_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    run = silent_run(tmp_path / "run")
+    made = prepared(run, Terms(at=1.0), cache=True)
+    live = LiveViews(made.teacher, made.teacher.embedding_length, made.teacher.maps)
+    assert isinstance(made.views, CachedViews) and made.views.maps == live.maps != ()
+    numbers, pixels = torch.tensor([3, 0, 17, 8]), torch.from_numpy(DATA.train.read([3, 0, 17, 8]))
+    draw = Draw(torch.tensor([True, False, True, False]), torch.zeros(2, 4), torch.ones(4))
+    high = augmented(pixels, draw)
+    kept, asked = made.views(numbers, draw, high), live(numbers, draw, high)
+    assert len(kept.maps) == len(asked.maps)
+    for one, other in zip(kept.maps, asked.maps, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)  # half precision has eleven bits
+    assert fitted(run, made, method(Terms(at=1.0))).trained.means["at"] > 0
+    again = silent_run(tmp_path / "again")
+    prepared(again, Terms(at=1.0, sp=1.0), cache=True)
+    assert "teacher-maps" in again.reused
+
+
+def test_maps_that_memory_or_half_precision_cannot_hold_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, huge = silent_run(tmp_path / "run"), torch.full((1, 1, 1, 1), 1e5)
+    with pytest.raises(BadInput, match="above 65,504"):
+        maps_of(run, lambda pictures: Seen(pictures, (huge.expand(len(pictures), -1, -1, -1),)), DATA.train.pictures)
+    monkeypatch.setattr(embedding, "MOST_BYTES", 1000)
+    with pytest.raises(BadInput, match="would take"):
+        prepared(run, Terms(at=1.0), cache=True)
