@@ -29,6 +29,7 @@ def test_two_processes_agree_on_every_figure(tmp_path: Path) -> None:
         assert one.returncode == 0, complaint.decode()
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert first == second
+    assert first["maps are those of one process"] is True
     for name in ("crrcd", "at", "aird"):
         assert all(math.isfinite(value) for value in first[name].values())
         logged = read_metrics(tmp_path / name / "metrics.jsonl")

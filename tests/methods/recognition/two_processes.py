@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stillhouse.methods.recognition.crrcd.loss import Relation
+from stillhouse.methods.recognition.embedding import maps_of
 from stillhouse.methods.recognition.judging import Judging
 from stillhouse.methods.recognition.kept import weights_hash
 from stillhouse.methods.recognition.method import FaceRecognition
+from stillhouse.methods.recognition.seen import Seen
 from stillhouse.methods.recognition.stored import load_recogniser
 from stillhouse.methods.recognition.terms import Terms
 from stillhouse.platform.training.outcome import execute
@@ -85,6 +88,12 @@ def main(rank: int, folder: Path) -> None:
         stored = load_recogniser(folder / name).network
         assert isinstance(stored, torch.nn.Module)
         found[f"{name} weights"] = weights_hash(stored)
+    pictures = few_faces().train.pictures
+    runs = [TogetherRun(folder / "maps", seed=0, world=World(rank, 2)), LocalRun(folder / f"maps-{rank}", seed=0)]
+    together, alone = (
+        maps_of(run, lambda p: Seen(p.mean((2, 3)), (p, p[:, :1, ::2])), pictures, piece=3) for run in runs
+    )
+    found["maps are those of one process"] = all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
     torch.save(found, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
