@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -15,20 +14,16 @@ from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.outcome import execute
 from stillhouse.platform.training.values import load_value, save_value
 from stillhouse.platform.verification.bootstrap import PeopleOfPairs, mean_of, paired_bootstrap
+from support.examples import example_module
 
 from .few_faces import LITTLE, few_faces, method, silent_run
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "compare_pairs.py"
 DATA = few_faces()
 
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
-    spec = spec_from_file_location("compare_pairs", EXAMPLE)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_module("compare_pairs")
 
 
 @pytest.fixture(scope="module")
