@@ -46,9 +46,10 @@ class Consistency(nn.Module):
         self._at: int | None = None
         self._joins = 0
 
-    def begin(self, steps: int) -> None:
-        """A training of so many steps begins: where there is a spatial loss, the temporal one joins it after its share of them."""
-        self.done.zero_()
+    def begin(self, steps: int, *, done: int = 0) -> None:
+        """A training begins, `done` of the `steps` of stage 1 lie before it: where there is a spatial loss, the temporal one joins it
+        after its share of `steps`."""
+        self.done.fill_(done)
         self._at = None
         self._joins = 0 if self.spatial is None else round(self._settings.temporal.after * steps)
 

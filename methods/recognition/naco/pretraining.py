@@ -25,7 +25,7 @@ from .clips import Draw, augmented, central, clip_frames, draw_augmentation, sta
 from .consistency import Consistency, HeldOut, own_generator
 from .model import Network
 from .optimising import optimise, rounds, share_state
-from .settings import NacoSettings, Training
+from .settings import NacoSettings, Pretraining
 
 JOINT, CACHED = "pretraining", "pretraining-cached"
 MOST_BYTES = 8 * 2**30  # of kept features
@@ -111,7 +111,7 @@ def _joint(
     def look(_: nn.Module) -> Mapping[str, float]:
         return {} if held is None else _held(held.judged(model, held.features(network, run.device), run.device))
 
-    _fit(run, model, loss, loader, own.joint, JOINT, look, inputs)
+    _fit(run, model, loss, loader, JOINT, look, inputs, own)
 
 
 def _cached(
@@ -144,16 +144,18 @@ def _cached(
     def look(_: nn.Module) -> Mapping[str, float]:
         return {} if held is None or of_held is None else _held(held.judged(model, of_held, run.device))
 
-    _fit(run, model, loss, loader, own.cached, CACHED, look, inputs)
+    _fit(run, model, loss, loader, CACHED, look, inputs, own)
     model.from_pixels = True
     network.transformer.set_dropout(settings.network.dropout)
 
 
 def _fit(
-    run: Run, model: Consistency, loss: Callable[[nn.Module, Any], Mapping[str, Tensor]], loader: Any, training: Training, name: str,
-    look: Callable[[nn.Module], Mapping[str, float]], inputs: Any,
+    run: Run, model: Consistency, loss: Callable[[nn.Module, Any], Mapping[str, Tensor]], loader: Any, name: str,
+    look: Callable[[nn.Module], Mapping[str, float]], inputs: Any, own: Pretraining,
 ) -> None:  # fmt: skip
-    model.begin(math.prod(rounds(training)))
+    joint, cached = (math.prod(rounds(one)) for one in (own.joint, own.cached))
+    training, done = (own.joint, 0) if name == JOINT else (own.cached, joint)
+    model.begin(joint + cached, done=done)
     groups = [([model], training.learning_rate)]
     optimise(run, model, loss, loader, training, name=name, groups=groups, evaluate=look, inputs=inputs)
 

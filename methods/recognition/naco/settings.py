@@ -107,9 +107,9 @@ class Temporal:
         temperature: of infonce.
         negatives: shuffled copies of each positive clip.
         shuffle: frame (any order), segment (four pieces) or local (within windows of four).
-        after: share of each training of stage 1 after which its loss joins the spatial one (where there is none, it is there from the
-            start). Order is learned in a few dozen steps, and drives all else out of the tokens: a predictor that knows nothing by then
-            never learns anything. What the predictor knows already stays.
+        after: share of the steps of stage 1, of both its trainings together, after which its loss joins the spatial one (where there is
+            none, it is there from the start). Order is learned in a few dozen steps, and drives all else out of the tokens: a predictor
+            that knows nothing by then never learns anything. What the predictor knows already stays.
     """
 
     weight: float = 1.0

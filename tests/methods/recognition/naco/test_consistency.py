@@ -58,6 +58,8 @@ def test_the_temporal_loss_joins_after_its_share_of_the_steps() -> None:
     resumed.begin(10)
     resumed.load_state_dict(given.state_dict())
     assert "temporal" in resumed(*batch(resumed))
+    given.begin(5, done=1)
+    assert ["temporal" in given(*batch(given)) for _ in range(2)] == [False, True]
     given.begin(5)
     given.eval()
     assert ["temporal" in given(*batch(given)) for _ in range(3)] == [False] * 3
