@@ -37,6 +37,9 @@ _QUIET = {
     # Under `uv run` Ray would build the environment again for every worker.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
+# Ray Train asks every few seconds whether a machine of its workers is about to be taken away. The one machine of a private cluster is
+# not, and the actor that asks takes seconds of a core to start.
+_ONE_MACHINE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 # Ray ends its own start where its agents take more than 15 seconds, and that cannot be set; on a busy machine another try may do.
 _STARTS = 3
 _TOO_SLOW = "timed out during startup"
@@ -121,7 +124,7 @@ def _private_cluster(options: dict[str, Any], environment: dict[str, str]) -> It
     # Short on purpose: Unix sockets below it may have paths of 107 characters at most, and Ray adds about 65.
     root = Path(tempfile.mkdtemp(prefix="sh-", dir="/tmp" if Path("/tmp").is_dir() else None))
     try:
-        with _environment({**private_environment(root), **environment}, absent=FOREIGN):
+        with _environment({**_ONE_MACHINE, **private_environment(root), **environment}, absent=FOREIGN):
             try:
                 _forget_token()
                 _start(include_dashboard=False, _temp_dir=str(root / "ray"), **options)
