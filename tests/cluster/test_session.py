@@ -49,7 +49,9 @@ def test_a_private_cluster_starts_works_and_leaves_nothing(tmp_path, capfd, monk
             assert package == stillhouse.__file__ and here == "yes"
             assert seen["RAY_AUTH_MODE"] == "token" and seen["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
             assert seen["RAY_USAGE_STATS_ENABLED"] == "0"
-            assert seen["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0", "a private cluster's one machine is not taken away"
+            assert seen["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0", (
+                "a private cluster's one machine is not taken away"
+            )
             token = Path(seen["RAY_AUTH_TOKEN_PATH"])
             assert token.stat().st_mode & 0o077 == 0
             tokens.append(token.read_text())
