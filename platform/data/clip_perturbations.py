@@ -155,9 +155,9 @@ class PerturbedTracks:
             self._kept[number] = found
         return self._kept[number][chosen]
 
-    def content_hash(self) -> str:
-        """SHA-256 over the tracks' and what is done to them."""
-        told = f"{self.whole.content_hash()} {self.code} {self.level} {self.seed}"
+    def track_hash(self, number: int) -> str:
+        """SHA-256 over the track's and what is done to it."""
+        told = f"{self.whole.track_hash(number)} {self.code} {self.level} {self.seed} {number}"
         return hashlib.sha256(told.encode()).hexdigest()
 
 

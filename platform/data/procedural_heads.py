@@ -70,11 +70,10 @@ class MarkedTracks(InMemoryTracks):
         chosen = frame_numbers(frames, self.frames(number))
         return np.asarray(self.points[number][chosen], dtype=np.float32)
 
-    def content_hash(self) -> str:
-        """SHA-256 over shapes, rates, pixels and points."""
-        digest = hashlib.sha256(super().content_hash().encode())
-        for one in self.points:
-            digest.update(np.ascontiguousarray(one, dtype=np.float32).data)
+    def track_hash(self, number: int) -> str:
+        """SHA-256 over shape, rate, pixels and points."""
+        digest = hashlib.sha256(super().track_hash(number).encode())
+        digest.update(np.ascontiguousarray(self.points[number], dtype=np.float32).data)
         return digest.hexdigest()
 
 

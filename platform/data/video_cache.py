@@ -191,9 +191,10 @@ class CachedTracks:
         """Where the face's points lie in them, float32 (t, p, 2), in pixels of the crop."""
         return self.entries[number].landmarks(frames)
 
-    def content_hash(self) -> str:
-        """SHA-256 over the checksums, rates and lengths."""
-        told = [(entry.pixels, entry.points, entry.frames, entry.fps) for entry in self.entries]
+    def track_hash(self, number: int) -> str:
+        """SHA-256 over checksums, length and rate."""
+        entry = self.entries[number]
+        told = [entry.pixels, entry.points, entry.frames, entry.fps]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

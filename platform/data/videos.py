@@ -45,8 +45,8 @@ class Tracks(Protocol):
     def read(self, number: int, frames: Any) -> np.ndarray:
         """Some of its frames, in the order asked for: uint8 (t, 3, side, side)."""
 
-    def content_hash(self) -> str:
-        """SHA-256 that changes with any frame."""
+    def track_hash(self, number: int) -> str:
+        """SHA-256 that changes with any frame of a track, and with its rate."""
 
 
 class LandmarkedTracks(Tracks, Protocol):
@@ -54,6 +54,12 @@ class LandmarkedTracks(Tracks, Protocol):
 
     def landmarks(self, number: int, frames: Any) -> np.ndarray:
         """Points (x, y) in pixels of the crop, (0, 0) the centre of its first pixel: float32 (t, points, 2)."""
+
+
+def tracks_hash(tracks: Tracks) -> str:
+    """SHA-256 over the hashes of all tracks, in their order; however they are put together, the same tracks have the same one."""
+    hashes = (tracks.track_hash(number) for number in range(len(tracks)))
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +109,11 @@ class InMemoryTracks:
         """Some of its frames, in the order asked for."""
         return np.asarray(self.videos[number][frame_numbers(frames, len(self.videos[number]))])
 
-    def content_hash(self) -> str:
-        """SHA-256 over shapes, rates and pixels."""
-        digest = hashlib.sha256(self._rates().tobytes())
-        for video in self.videos:
-            digest.update(repr(video.shape).encode())
-            digest.update(np.ascontiguousarray(video).data)
+    def track_hash(self, number: int) -> str:
+        """SHA-256 over shape, rate and pixels."""
+        video = self.videos[number]
+        digest = hashlib.sha256(f"{video.shape} {self.fps(number)!r}".encode())
+        digest.update(np.ascontiguousarray(video).data)
         return digest.hexdigest()
 
 
@@ -155,9 +160,10 @@ class JoinedTracks:
         part, here = self._at(number)
         return part.read(here, frames)
 
-    def content_hash(self) -> str:
-        """SHA-256 over those of the parts."""
-        return hashlib.sha256("".join(part.content_hash() for part in self.parts).encode()).hexdigest()
+    def track_hash(self, number: int) -> str:
+        """SHA-256 that changes with any frame of a track, and with its rate."""
+        part, here = self._at(number)
+        return part.track_hash(here)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,11 +193,9 @@ class ChosenTracks:
         """Some of its frames, in the order asked for."""
         return self.whole.read(int(self.kept[number]), frames)
 
-    def content_hash(self) -> str:
-        """SHA-256 that changes with any frame of the whole, and with the choice."""
-        digest = hashlib.sha256(self.whole.content_hash().encode())
-        digest.update(np.ascontiguousarray(self.kept).data)
-        return digest.hexdigest()
+    def track_hash(self, number: int) -> str:
+        """SHA-256 that changes with any frame of a track, and with its rate."""
+        return self.whole.track_hash(int(self.kept[number]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +264,7 @@ class VideoSet:
 
     def content_hash(self) -> str:
         """SHA-256 over the tracks and all that is known of them but their names."""
-        digest = hashlib.sha256(self.tracks.content_hash().encode())
+        digest = hashlib.sha256(tracks_hash(self.tracks).encode())
         for one in (self.forged, self.identities, self.source):
             digest.update(np.ascontiguousarray(one).data)
         digest.update("\0".join(self.families).encode())

@@ -79,9 +79,9 @@ class MadeTracks:
             read[:whole] = self.maker(clips, generator).flatten(0, 1)
         return read.numpy()
 
-    def content_hash(self) -> str:
-        """SHA-256 that changes with any frame of the real tracks and with how they are forged."""
-        told = f"{self.whole.content_hash()} {self.maker} {self.length} {self.seed}"
+    def track_hash(self, number: int) -> str:
+        """SHA-256 that changes with any frame of the real track and with how it is forged."""
+        told = f"{self.whole.track_hash(number)} {self.maker} {self.length} {self.seed} {number}"
         return hashlib.sha256(told.encode()).hexdigest()
 
 

@@ -58,7 +58,7 @@ class Naco(NacoSettings):
         notes: list[str] = []
         consistency: Consistency | None = None
         if self.pretraining.done:
-            first = pretrain(run, self, network, data.train, data.validation, identity)
+            first = pretrain(run, self, network, data.train, data.validation)
             consistency = first.model
             metrics |= _learned(first)
             notes += first.notes

@@ -16,10 +16,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ....platform.data.videos import VideoSet
+from ....platform.data.videos import VideoSet, tracks_hash
 from ....platform.errors import BadInput
 from ....platform.training.run import Run
 from ....platform.training.seeds import seeded
+from ..kept import kept_beside, weights_hash
 from .batches import Row, Rows, below, real_batches
 from .clips import Draw, augmented, central, clip_frames, draw_augmentation, starts
 from .consistency import Consistency, HeldOut, own_generator
@@ -28,6 +29,7 @@ from .optimising import optimise, rounds, share_state
 from .settings import NacoSettings, Pretraining
 
 JOINT, CACHED = "pretraining", "pretraining-cached"
+KEPT = "naco-pretrained"  # beside the runs, for all that begin with the same stage 1
 MOST_BYTES = 8 * 2**30  # of kept features
 FRAMES = 64  # that go through the backbone at once when features are kept
 
@@ -41,10 +43,9 @@ class Pretrained:
     notes: tuple[str, ...] = ()
 
 
-def pretrain(
-    run: Run, settings: NacoSettings, network: Network, train: VideoSet, validation: VideoSet, identity: Any
-) -> Pretrained:
-    """Train a network on the real videos of a set.
+def pretrain(run: Run, settings: NacoSettings, network: Network, train: VideoSet, validation: VideoSet) -> Pretrained:
+    """Train a network on the real videos of a set, or take over what a run beside this one has made of the same: it does not hang on
+    the forgeries, nor on what stage 2 will be.
 
     Args:
         run: the run.
@@ -52,7 +53,6 @@ def pretrain(
         network: on the run's device; it is trained in place.
         train: real tracks are learned from, forged ones are not looked at.
         validation: real tracks are looked at along the way.
-        identity: JSON that names the data and where the weights come from.
 
     Raises:
         BadInput: there is no real video, or their features do not fit in memory.
@@ -66,12 +66,19 @@ def pretrain(
         "pretraining": asdict(own),
         "clips": asdict(settings.clips),
         "network": asdict(settings.network),
-        "of": identity,
+        "from": weights_hash(network),
+        "real": [numbers.tolist(), tracks_hash(train.take(numbers).tracks)],
     }
-    if own.joint.steps:
-        _joint(run, settings, model, train, numbers, held, inputs)
-    if own.cached.steps:
-        _cached(run, settings, model, train, numbers, held, inputs)
+
+    def learn() -> dict[str, Tensor]:
+        if own.joint.steps:
+            _joint(run, settings, model, train, numbers, held, inputs)
+        if own.cached.steps:
+            _cached(run, settings, model, train, numbers, held, inputs)
+        return {name: value.cpu() for name, value in model.state_dict().items()}
+
+    how = {"seed": run.seed, "workers": run.world.size, "precision": run.precision, "device": run.device.type}
+    model.load_state_dict(kept_beside(run, KEPT, learn, {**inputs, **how}))
     network.requires_grad_(True)
     model.eval()
     if held is None:

@@ -45,9 +45,9 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[st
             clips=CLIPS, network=FORM, pretraining=settings,
         )  # fmt: skip
         run = silent_run(tmp_path_factory.mktemp(name))
-        network, identity = started_network(run, method)
+        network, _ = started_network(run, method)
         calibrate(run, method, network, train)
-        found[name] = pretrain(run, method, network, train, held, identity).found
+        found[name] = pretrain(run, method, network, train, held).found
     return found
 
 

@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from stillhouse.methods.recognition.naco import optimising
 from stillhouse.methods.recognition.naco.finetuning import Detector, calibrate, finetune
 from stillhouse.methods.recognition.naco.frames import FrameDetector, learn_frames
+from stillhouse.methods.recognition.naco.method import Naco
 from stillhouse.methods.recognition.naco.model import Network, fresh_network
 from stillhouse.methods.recognition.naco.optimising import Best, optimiser, rounds
-from stillhouse.methods.recognition.naco.pretraining import kept_features, pretrain
+from stillhouse.methods.recognition.naco.pretraining import KEPT, kept_features, pretrain
 from stillhouse.methods.recognition.naco.settings import Augmentation, Finetuning, Form, Pretraining, Training
 from stillhouse.methods.recognition.naco.started import started_network
+from stillhouse.platform.data.videos import VideoData
 from stillhouse.platform.errors import BadInput
 from stillhouse.platform.training.metrics import read_metrics
 from stillhouse.platform.training.outcome import execute
@@ -121,7 +123,7 @@ def test_both_stages_train_in_either_precision(tmp_path: Path, precision: Any) -
         (first, *_) = (one for one in getattr(network, name).modules() if isinstance(one, module))
         first.register_forward_hook(lambda _, __, out, name=name: computed[name].add(out.dtype))
     before = state(network)
-    first_stage = pretrain(run, method, network, data.train, data.validation, identity)
+    first_stage = pretrain(run, method, network, data.train, data.validation)
     after = changed(before, network)
     assert any(name.startswith("backbone.") for name in after) and any(
         name.startswith("transformer.") for name in after
@@ -181,7 +183,8 @@ def test_a_run_cut_short_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: p
         pretraining=Pretraining(joint=training(4, every=2), cached=training(4, batch_size=6, every=2)),
         finetuning=Finetuning(training=training(6, every=2)),
     )  # fmt: skip
-    execute(method, data, silent_run(tmp_path / "whole"))
+    # Not beside each other: the second would find what the first has kept of stage 1.
+    execute(method, data, silent_run(tmp_path / "whole" / "run"))
 
     whole = optimising.train
 
@@ -200,14 +203,14 @@ def test_a_run_cut_short_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(optimising, "train", cut_after_a_checkpoint)
     with pytest.raises(Cut):
-        execute(method, data, silent_run(tmp_path / "cut"))
+        execute(method, data, silent_run(tmp_path / "cut" / "run"))
     monkeypatch.setattr(optimising, "train", whole)
     said: list[str] = []
-    run = silent_run(tmp_path / "cut")
+    run = silent_run(tmp_path / "cut" / "run")
     run.say = said.append  # type: ignore[method-assign, assignment]
     execute(method, data, run)
     assert any(f"{stage}: going on from step" in line for line in said)
-    one, other = (load_file(tmp_path / name / "detector.safetensors") for name in ("whole", "cut"))
+    one, other = (load_file(tmp_path / name / "run" / "detector.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -269,22 +272,50 @@ def test_features_that_do_not_fit_in_memory_are_refused(tmp_path: Path, monkeypa
         kept_features(silent_run(tmp_path), little(), fresh_network(FORM, CLIPS, 0), video_set([1], ()), np.array([0]))
 
 
+def test_stage_1_is_learned_once_for_all_that_begin_with_it(tmp_path: Path) -> None:
+    data, method = few_videos(), little()
+
+    def learned(where: str, method: Naco, data: VideoData, seed: int = 0) -> tuple[bool, dict[str, torch.Tensor], Any]:
+        run = silent_run(tmp_path / where, seed)
+        network, _ = started_network(run, method)
+        found = pretrain(run, method, network, data.train, data.validation).found
+        assert all(weight.requires_grad for weight in network.parameters())
+        return KEPT in run.reused, state(network), found
+
+    reused, first, found = learned("here/a", method, data)
+    assert not reused
+    # Other forgeries and another stage 2 change nothing that it depends on.
+    other = few_videos(seen=("SHUFFLED",), held_out=("STILL",))
+    tuned = replace(method, finetuning=Finetuning(mode="head", training=training(5)))
+    reused, second, again = learned("here/b", tuned, other)
+    assert reused and again == found and all(torch.equal(first[name], second[name]) for name in first)
+    more = replace(method, pretraining=replace(method.pretraining, cached=training(3)))
+    fewer = replace(data, train=data.train.take(np.arange(2, len(data.train))))
+    for name, asked in {
+        "more": (more, data), "fewer": (method, fewer), "seed": (method, data, 1), "../there": (method, data),
+    }.items():  # fmt: skip
+        assert not learned(f"here/{name}", *asked)[0], name
+
+
 @pytest.mark.slow
 def test_stage_1_does_not_look_at_forgeries(tmp_path: Path) -> None:
-    """With the forged training videos replaced by noise, it ends with the same weights."""
+    """With the forged training videos replaced by noise, it ends with the same weights.
+
+    The runs do not lie beside each other: one would take over what the other has kept.
+    """
     plain, method = few_videos(), little()
     noise = few_videos(seen=("SHUFFLED",), held_out=("STILL",))
     found = []
     for name, data in (("a", plain), ("b", noise)):
-        run = silent_run(tmp_path / name)
+        run = silent_run(tmp_path / name / "run")
         network, _ = started_network(run, method)
-        pretrain(run, method, network, data.train, data.validation, "the same")
+        pretrain(run, method, network, data.train, data.validation)
         found.append(state(network))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     with pytest.raises(BadInput, match="no real video"):
         run = silent_run(tmp_path / "c")
         forged = plain.train.take(np.flatnonzero(plain.train.forged))
-        pretrain(run, method, fresh_network(FORM, CLIPS, 0), forged, plain.validation, None)
+        pretrain(run, method, fresh_network(FORM, CLIPS, 0), forged, plain.validation)
 
 
 def test_calibration_sets_statistics_and_no_weight(tmp_path: Path) -> None:
