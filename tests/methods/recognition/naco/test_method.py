@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from stillhouse.methods.recognition.naco.card import DetectorCard, read_detector
+from stillhouse.methods.recognition.naco.pretraining import KEPT
 from stillhouse.methods.recognition.naco.scoring import score_clips
 from stillhouse.methods.recognition.naco.settings import Finetuning, Form, Judging, Pretraining
 from stillhouse.platform.data.video_crops import CropSettings, OtherSettings
@@ -82,16 +83,20 @@ def test_a_detector_learns_what_flickers(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_detector_and_a_finished_run_is_found(tmp_path: Path) -> None:
     data = few_videos()
-    runs = [execute(little(), data, silent_run(tmp_path / name, seed)) for name, seed in (("a", 3), ("b", 3), ("c", 4))]
-    first, second, other = (load_file(tmp_path / name / "detector.safetensors") for name in "abc")
+    # Not beside each other: the second would find what the first has kept of stage 1.
+    runs = [
+        execute(little(), data, silent_run(tmp_path / name / "run", seed))
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    ]
+    first, second, other = (load_file(tmp_path / name / "run" / "detector.safetensors") for name in "abc")
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
-    run = silent_run(tmp_path / "a", 3)
+    run = silent_run(tmp_path / "a" / "run", 3)
     again = execute(little(), data, run)
-    assert {"pretraining", "pretraining-cached", "finetuning"} <= set(run.reused)
+    assert {KEPT, "finetuning"} <= set(run.reused)
     assert again.metrics == runs[0].metrics
     other_stage_1 = little(pretraining=replace(little().pretraining, cached=training(2, batch_size=6)))
-    run = silent_run(tmp_path / "a", 3)
+    run = silent_run(tmp_path / "a" / "run", 3)
     execute(other_stage_1, data, run)
     assert not run.reused  # stage 2 begins with other weights: what it ended with then is not found now
 
