@@ -6,6 +6,7 @@ the rest is trained on for many cheap steps.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -67,7 +68,8 @@ def pretrain(run: Run, settings: NacoSettings, network: Network, train: VideoSet
         "clips": asdict(settings.clips),
         "network": asdict(settings.network),
         "from": weights_hash(network),
-        "real": [numbers.tolist(), tracks_hash(train.take(numbers).tracks)],
+        # Augmentation of a video is drawn by its number.
+        "real": [hashlib.sha256(numbers.tobytes()).hexdigest(), tracks_hash(train.take(numbers).tracks)],
     }
 
     def learn() -> dict[str, Tensor]:
