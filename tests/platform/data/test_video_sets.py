@@ -27,7 +27,7 @@ from stillhouse.platform.data.video_public_sets import (
 from stillhouse.platform.data.video_set import VideoKind
 from stillhouse.platform.data.video_sets import VIDEO_KINDS
 from stillhouse.platform.data.video_writing import write_video
-from stillhouse.platform.data.videos import VideoData
+from stillhouse.platform.data.videos import VideoData, tracks_hash
 from stillhouse.platform.errors import BadInput
 from support.video_files import noise, small_video
 
@@ -321,6 +321,11 @@ def test_forgeries_are_made_from_videos_of_ones_own(tmp_path: Path) -> None:
     assert data.test.names[-1] == "fake/WILD/w.mp4" and data.test.source[-1] == -1
     again = load(settings)
     assert again.content_hash() == data.content_hash() and " and 0 were made" in again.protocol
+    # What is learned from real videos alone hangs on them and on their places: neither on the families that are made beside them.
+    other = load(replace(settings, forging=Forging(("SBI",), ("SHUF",)))).train
+    real, same = (np.flatnonzero(~one.forged) for one in (data.train, other))
+    assert real.tolist() == same.tolist()
+    assert tracks_hash(data.train.take(real).tracks) == tracks_hash(other.take(same).tracks)
     with pytest.raises(BadInput, match="families SHUF are held out, and no video that was read"):
         load(replace(settings, held_out=("SHUF", "WILD")))
 
