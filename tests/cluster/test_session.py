@@ -29,6 +29,7 @@ class Witness:
             "RAY_AUTH_TOKEN_PATH",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
             "RAY_USAGE_STATS_ENABLED",
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
         )
         return platform.__file__, stillhouse.__file__, only_on_the_path.HERE, {name: os.environ[name] for name in names}
 
