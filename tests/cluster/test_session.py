@@ -31,7 +31,12 @@ class Witness:
             "RAY_USAGE_STATS_ENABLED",
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER",
         )
-        return platform.__file__, stillhouse.__file__, only_on_the_path.HERE, {name: os.environ[name] for name in names}
+        return (
+            platform.__file__,
+            stillhouse.__file__,
+            only_on_the_path.HERE,
+            {name: os.environ.get(name) for name in names},
+        )
 
 
 @pytest.mark.timeout(900)
@@ -110,7 +115,11 @@ def test_a_joined_cluster_goes_on_after_the_session(tmp_path, monkeypatch):
         for _ in range(2):
             with ray_session(address=cluster.address, python_path=[tmp_path]):
                 witness = Witness.options(num_cpus=0, runtime_env={"env_vars": {"RAY_AUTH_TOKEN_PATH": ""}}).remote()
-                assert ray.get(witness.tell.remote(), timeout=200)[2] == "yes"
+                _, _, here, seen = ray.get(witness.tell.remote(), timeout=200)
+                assert here == "yes"
+                assert seen["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] is None, (
+                    "a joined cluster's machines may be taken away"
+                )
             assert not ray.is_initialized()
     finally:
         cluster.shutdown()
