@@ -28,6 +28,7 @@ from .curve_events import CurveEvent, ZcdpEvent
 from .distributed_event import DistributedGaussianEvent, SkellamEvent
 from .neighbours import EVERY_RELATION, Relation, relations_of
 from .one_teacher_event import OneTeacherEvent
+from .poisson_curve import poisson_gaussian_rdp
 from .sampled_silos_event import SampledSilosEvent
 from .selection_event import SelectionEvent
 from .validate import finite, moderate, non_negative, positive, positive_int, probability, renyi_orders
@@ -203,10 +204,7 @@ class SubsampledGaussianEvent:
 
     def rdp(self, orders: Sequence[float] | np.ndarray) -> np.ndarray:
         """The curve that dp-accounting computes."""
-        from dp_accounting import rdp
-
-        accountant = rdp.RdpAccountant(orders=renyi_orders(orders).tolist())
-        return np.asarray(accountant.compose(self.dp_event()).rdp, dtype=float)
+        return poisson_gaussian_rdp(self.noise_multiplier, self.sample_rate, self.steps * self.count, orders)
 
     def times(self, n: int) -> SubsampledGaussianEvent:
         """The same run, n times as often."""

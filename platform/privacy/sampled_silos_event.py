@@ -38,7 +38,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .neighbours import EVERY_RELATION, Relation
-from .validate import moderate, positive_int, probability, renyi_orders
+from .poisson_curve import poisson_gaussian_rdp
+from .validate import moderate, positive_int, probability
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
@@ -69,10 +70,8 @@ class SampledSilosEvent:
 
     def rdp(self, orders: Sequence[float] | np.ndarray) -> np.ndarray:
         """The bound of the module's text at each order, for all rounds."""
-        from dp_accounting import rdp
-
-        accountant = rdp.RdpAccountant(orders=renyi_orders(orders).tolist())
-        return np.asarray(accountant.compose(self.dp_event()).rdp, dtype=float)
+        releases = 2 * self.rounds * self.count
+        return poisson_gaussian_rdp(self.noise_multiplier / math.sqrt(2), self.sample_rate, releases, orders)
 
     def times(self, n: int) -> SampledSilosEvent:
         """The same rounds, n times as often."""
