@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from .clips import Draw, augmented, central, clip_frames, draw_augmentation, sta
 from .consistency import Consistency, HeldOut, own_generator
 from .model import Network
 from .optimising import optimise, rounds, share_state
-from .settings import NacoSettings, Pretraining
+from .settings import NacoSettings
 
 JOINT, CACHED = "pretraining", "pretraining-cached"
 KEPT = "naco-pretrained"  # beside the runs, for all that begin with the same stage 1
@@ -72,10 +72,14 @@ def pretrain(run: Run, settings: NacoSettings, network: Network, train: VideoSet
         "real": [hashlib.sha256(numbers.tobytes()).hexdigest(), tracks_hash(train.take(numbers).tracks)],
     }
 
+    joint, cached = (math.prod(rounds(one)) for one in (own.joint, own.cached))
+
     def learn() -> dict[str, Tensor]:
         if own.joint.steps:
+            model.begin(joint + cached)
             _joint(run, settings, model, train, numbers, held, inputs)
         if own.cached.steps:
+            model.begin(joint + cached, done=joint)
             _cached(run, settings, model, train, numbers, held, inputs)
         return {name: value.cpu() for name, value in model.state_dict().items()}
 
@@ -120,7 +124,8 @@ def _joint(
     def look(_: nn.Module) -> Mapping[str, float]:
         return {} if held is None else _held(held.judged(model, held.features(network, run.device), run.device))
 
-    _fit(run, model, loss, loader, JOINT, look, inputs, own)
+    groups = [([model], own.joint.learning_rate)]
+    optimise(run, model, loss, loader, own.joint, name=JOINT, groups=groups, evaluate=look, inputs=inputs)
 
 
 def _cached(
@@ -153,20 +158,10 @@ def _cached(
     def look(_: nn.Module) -> Mapping[str, float]:
         return {} if held is None or of_held is None else _held(held.judged(model, of_held, run.device))
 
-    _fit(run, model, loss, loader, CACHED, look, inputs, own)
+    groups = [([model], own.cached.learning_rate)]
+    optimise(run, model, loss, loader, own.cached, name=CACHED, groups=groups, evaluate=look, inputs=inputs)
     model.from_pixels = True
     network.transformer.set_dropout(settings.network.dropout)
-
-
-def _fit(
-    run: Run, model: Consistency, loss: Callable[[nn.Module, Any], Mapping[str, Tensor]], loader: Any, name: str,
-    look: Callable[[nn.Module], Mapping[str, float]], inputs: Any, own: Pretraining,
-) -> None:  # fmt: skip
-    joint, cached = (math.prod(rounds(one)) for one in (own.joint, own.cached))
-    training, done = (own.joint, 0) if name == JOINT else (own.cached, joint)
-    model.begin(joint + cached, done=done)
-    groups = [([model], training.learning_rate)]
-    optimise(run, model, loss, loader, training, name=name, groups=groups, evaluate=look, inputs=inputs)
 
 
 @torch.no_grad()
