@@ -37,7 +37,7 @@ def write_scores(folder: Path, videos: VideoSet, scores: ClipScores) -> str:
     """Keep each clip's logit with what is known of its video, for a paired comparison of runs; no video is named."""
     value = {
         "video": scores.video, "start": scores.start, "logit": scores.logit, "forged": videos.forged,
-        "identities": videos.identities, "families": list(videos.families),
+        "identities": videos.identities, "families": list(videos.families), "content": videos.content_hash(),
     }  # fmt: skip
     save_value(folder / SCORES, value)
     return SCORES

@@ -89,4 +89,7 @@ def test_what_cannot_be_compared_is_refused(
     other = finished(tmp_path / "other", [0.0] * len(FAMILIES), identities=np.tile(np.arange(PEOPLE)[::-1], 3))
     assert example.main([str(runs[0]), "--other", str(other)]) == 4
     assert "scored other videos" in capsys.readouterr().err
+    forged_anew = [finished(tmp_path / content, [0.0] * len(FAMILIES), content=content) for content in ("one", "two")]
+    with pytest.raises(BadInput, match="scored other videos"):
+        example.compare(forged_anew[:1], forged_anew[1:])
     assert example.main([str(runs[0]), "--other", str(tmp_path / "nothing")]) == 4
