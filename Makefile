@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes, each with whole files, so that what a file sets up is set up once.
-IN_TWO := -n 2 --dist loadfile
+# Three processes for two cores, since tests wait too; each has whole files, so that what a file sets up is set up once, and they come in
+# the order of tests/conftest.py.
+AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-slow lint check gpu-check proto clean
 
@@ -17,10 +18,10 @@ demo: $(VENV)/.installed
 	$(BIN)/stillhouse run method=pate data=digits
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(IN_TWO) -m "not slow"
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow"
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest $(IN_TWO) -m slow
+	$(BIN)/python -m pytest $(AT_ONCE) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

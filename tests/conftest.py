@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 # No test may depend on a terminal's width or write a user's files.
 os.environ.setdefault("COLUMNS", "120")
+
+
+@pytest.hookimpl(trylast=True)  # After those not asked for are out.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the longest limits first, then those with most tests: no process is left alone with a long one at the end."""
+    longest, tests = Counter[Path](), Counter[Path]()
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        longest[item.path] = max(longest[item.path], int(limit.args[0]) if limit else 0)
+        tests[item.path] += 1
+    items.sort(key=lambda item: (-longest[item.path], -tests[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="session")
