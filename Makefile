@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 # the order of tests/conftest.py.
 AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 
+# Kept even where the machine says otherwise: each of the suites' many processes would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-slow lint check gpu-check proto clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
