@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Each process has whole files, so that what a file sets up is set up once, and they come in the order of tests/conftest.py.
+# Two processes; each has whole files, so that what a file sets up is set up once, and they come in the order of tests/conftest.py.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 # Kept even where the machine says otherwise: each of the suites' many processes would compile everything anew.
@@ -19,9 +19,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/stillhouse run method=pate data=digits
 
-# A process more than a small machine's two cores: a third of the time these wait. The long ones start clusters of their own.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 3 $(BY_FILE) -m "not slow"
+	$(BIN)/python -m pytest -n 2 $(BY_FILE) -m "not slow"
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 $(BY_FILE) -m slow
