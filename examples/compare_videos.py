@@ -57,12 +57,18 @@ def compare(
     known: dict[str, Any] = held[first[0]]
     for folder, value in held.items():
         alike = all(np.array_equal(known[name], value[name]) for name in SAME)
-        # Scores of an older version have no hash of the videos.
-        if not alike or any(known.get(name) != value.get(name) for name in ("families", "content")):
+        hashed = "content" in known, "content" in value
+        alike &= known["families"] == value["families"]
+        if not alike or (all(hashed) and known["content"] != value["content"]):
             raise BadInput(
                 f"{folder} and {first[0]} scored other videos",
                 mend="repeat one on the other's data, with its protocol_seed",
             )
+        if any(hashed) and not all(hashed):
+            raise BadInput(
+                f"whether {folder} and {first[0]} scored the same videos cannot be told",
+                why="one of them is of an older version, which kept no hash of their content", mend="repeat that one",
+            )  # fmt: skip
     of, forged = np.array(known["families"]), known["forged"]
     unknown = set(families) - set(of[forged])
     if unknown:

@@ -92,4 +92,6 @@ def test_what_cannot_be_compared_is_refused(
     forged_anew = [finished(tmp_path / content, [0.0] * len(FAMILIES), content=content) for content in ("one", "two")]
     with pytest.raises(BadInput, match="scored other videos"):
         example.compare(forged_anew[:1], forged_anew[1:])
+    with pytest.raises(BadInput, match="cannot be told"):
+        example.compare(runs[:1], forged_anew[1:])
     assert example.main([str(runs[0]), "--other", str(tmp_path / "nothing")]) == 4
