@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..methods.transfer import BudgetTerms
-from ..platform.errors import BadInput
+from ..platform.errors import BadInput, BudgetExhausted
 from ..platform.ledger.ledger import Ledger
 from ..platform.ledger.records import Budget
 from ..platform.privacy.budget import BudgetKind
 from ..platform.privacy.statement import REPLACE_ONE, doubtful_delta, epsilon_up
+from ..platform.silo.teachers import VOTES
 from .config.compose import Resolved
 
 
@@ -83,6 +84,29 @@ def grant(
             by="simulation",
         )
         say(f"budget of '{dataset}': epsilon {in_words(granted)} granted (simulated officer)")
+
+
+def refuse_hopeless(resolved: Resolved, url: str) -> None:
+    """Refuse votes of which not one fits into a budget of which nothing is spent, before teachers are trained for them.
+
+    Where something is spent there may be answers in the store, which cost nothing: there the aggregator decides, as it always does.
+
+    Raises:
+        BudgetExhausted: no answer fits.
+    """
+    privacy, dataset, mechanism = resolved.config.privacy, resolved.config.data.name, resolved.mechanism
+    if getattr(resolved.method, "wants", VOTES) != VOTES:
+        return
+    with Ledger(url, high_water=Path(privacy.high_water) if privacy.high_water else None) as ledger:
+        budget = ledger.budget(dataset)
+    one = [event for event in (mechanism.check_event(), mechanism.answer_event()) if event is not None]
+    if any(budget.spent) or budget.holds(*one):
+        return
+    raise BudgetExhausted(
+        f"the budget of data set '{dataset}' does not hold a single answer of {mechanism.name}",
+        why=f"it is epsilon {in_words(budget)}. No teacher was trained, nothing was drawn and nothing was spent",
+        mend="ask with more noise (privacy.mechanism), or grant more (`stillhouse ledger grant`)",
+    )
 
 
 def in_words(budget: Budget) -> str:

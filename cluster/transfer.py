@@ -112,6 +112,7 @@ def transfer_ground(resolved: Resolved, source: Source, local: LocalRun, ledger_
         yield known
         return
     budget.grant(resolved, ledger_url, local.say, records=len(curated))
+    budget.refuse_hopeless(resolved, ledger_url)
     cluster = config.cluster
     if cluster.carrier == FLOWER:
         # Flower takes a while to import.

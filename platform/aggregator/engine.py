@@ -213,9 +213,7 @@ class Engine:
         check, answer = batch.mechanism.check_event(), batch.mechanism.answer_event()
         undecided = set(batch.contents) - set(stored) - set(progress.decisions)
         needed = [answer] if check is None or not undecided else [check.times(len(undecided)), answer]
-        budget = self._ledger.budget(self.dataset)
-        costs = [event_cost(budget.kind, event, orders=budget.orders) for event in needed]
-        if all(sum(price) <= left for price, left in zip(zip(*costs, strict=True), budget.remaining, strict=True)):
+        if self._ledger.budget(self.dataset).holds(*needed):
             return None
         checks = f"the checks of {len(undecided)} queries and one answer do"
         return self._exhausted("one answer does" if len(needed) == 1 else checks)

@@ -109,6 +109,7 @@ def test_a_full_budget_is_refused_before_anything_is_drawn(home: Path, first: Fi
     with pytest.raises(BudgetExhausted, match="grant"):
         start(tmp_path, "privacy.target_epsilon=0.5")
     assert entries(tmp_path) == 1  # the grant
+    assert not list(tmp_path.rglob("teachers"))
 
 
 def test_a_budget_that_ends_half_way_leaves_a_student_of_what_was_answered(tmp_path: Path) -> None:
