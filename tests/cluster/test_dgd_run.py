@@ -82,7 +82,7 @@ def test_labels_only_prints_no_finite_total(tmp_path: Path) -> None:
 
 def test_a_plan_over_the_target_spends_nothing(tmp_path: Path) -> None:
     # It holds one answer, for which teachers are trained, and not what is planned.
-    with pytest.raises(BudgetExhausted, match="into it with this noise.*nothing was spent"):
+    with pytest.raises(BudgetExhausted, match=r"into it with this noise.*nothing was spent"):
         run(compose([*DGD, "privacy.target_epsilon=3", "method.queries=200", f"root={tmp_path}"]))
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         assert ledger.budget("digits").spent_epsilon == 0
