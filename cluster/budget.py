@@ -99,9 +99,9 @@ def refuse_hopeless(resolved: Resolved, url: str) -> None:
         return
     with Ledger(url, high_water=Path(privacy.high_water) if privacy.high_water else None) as ledger:
         budget = ledger.budget(dataset)
-    one = [event for event in (mechanism.check_event(), mechanism.answer_event()) if event is not None]
-    if any(budget.spent) or budget.holds(*one):
-        return
+        one = [event for event in (mechanism.check_event(), mechanism.answer_event()) if event is not None]
+        if any(budget.spent) or ledger.fits(dataset, one):
+            return
     raise BudgetExhausted(
         f"the budget of data set '{dataset}' does not hold a single answer of {mechanism.name}",
         why=f"it is epsilon {in_words(budget)}. No teacher was trained, nothing was drawn and nothing was spent",

@@ -213,7 +213,7 @@ class Engine:
         check, answer = batch.mechanism.check_event(), batch.mechanism.answer_event()
         undecided = set(batch.contents) - set(stored) - set(progress.decisions)
         needed = [answer] if check is None or not undecided else [check.times(len(undecided)), answer]
-        if self._ledger.budget(self.dataset).holds(*needed):
+        if self._ledger.fits(self.dataset, needed):
             return None
         checks = f"the checks of {len(undecided)} queries and one answer do"
         return self._exhausted("one answer does" if len(needed) == 1 else checks)

@@ -56,11 +56,6 @@ class Budget:
         """What is left under the cap."""
         return tuple(map(int.__sub__, self.cap, self.spent))
 
-    def holds(self, *events: Event) -> bool:
-        """Whether all of these together fit into what is left."""
-        costs = [event_cost(self.kind, event, orders=self.orders) for event in events]
-        return all(sum(price) <= left for price, left in zip(zip(*costs, strict=True), self.remaining, strict=True))
-
     @property
     def spent_epsilon(self) -> float:
         """The total as an epsilon at `delta`."""

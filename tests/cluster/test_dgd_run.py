@@ -14,6 +14,7 @@ from stillhouse.platform.errors import BadInput, BudgetExhausted
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.privacy.budget import BudgetKind
 from stillhouse.platform.privacy.statement import ADD_OR_REMOVE, REPLACE_ONE
+from stillhouse.platform.silo.host import TEACHER
 
 BASELINE = [
     "method.baseline.components=60", "method.baseline.dpsgd.batch_size=250", "method.baseline.dpsgd.steps=40",
@@ -96,11 +97,11 @@ def test_a_budget_about_other_neighbours_is_refused(tmp_path: Path) -> None:
         run(compose(["method=dpsgd", *BASELINE, f"root={tmp_path}"]))
 
 
-def test_dpsgd_needs_no_silos(tmp_path: Path) -> None:
-    finished = run(compose(["method=dpsgd", *BASELINE, "privacy.target_epsilon=8", f"root={tmp_path}"]))
-    assert 0.9 * 8 < finished.outcome.privacy.epsilon <= 8
-    assert finished.report.spending is None
-    assert not (finished.folder / "teachers").exists()
+def test_dpsgd_needs_no_silos(tmp_path: Path, finished: Finished) -> None:
+    plain = run(compose(["method=dpsgd", *BASELINE, "privacy.target_epsilon=8", f"root={tmp_path}"]))
+    assert 0.9 * 8 < plain.outcome.privacy.epsilon <= 8
+    assert plain.report.spending is None
+    assert list(finished.folder.rglob(TEACHER)) and not list(plain.folder.rglob(TEACHER))
 
 
 def test_an_unknown_score_set_is_refused(tmp_path: Path) -> None:

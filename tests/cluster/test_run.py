@@ -16,6 +16,7 @@ from stillhouse.cluster.simulation import naming_key, partition
 from stillhouse.platform.errors import BadInput, BudgetExhausted, ConfigError
 from stillhouse.platform.ledger.ledger import Ledger
 from stillhouse.platform.report.report import Report
+from stillhouse.platform.silo.host import TEACHER
 
 SMALL = ["silos.teachers=8", "method.queries=60", "method.epochs=80", "privacy=gnmax", "privacy.mechanism.sigma=2"]
 
@@ -109,7 +110,7 @@ def test_a_full_budget_is_refused_before_anything_is_drawn(home: Path, first: Fi
     with pytest.raises(BudgetExhausted, match="grant"):
         start(tmp_path, "privacy.target_epsilon=0.5")
     assert entries(tmp_path) == 1  # the grant
-    assert not list(tmp_path.rglob("teachers"))
+    assert list(first.folder.rglob(TEACHER)) and not list(tmp_path.rglob(TEACHER))
 
 
 def test_a_budget_that_ends_half_way_leaves_a_student_of_what_was_answered(tmp_path: Path) -> None:
